@@ -1,0 +1,152 @@
+"""What multi-level PQ is compared with: a scan of everything, and a scan of the nearest clusters, both uncompressed."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpq import _check
+from mlpq._check import FloatMatrix, IdMatrix
+from mlpq.clustering import KMeans
+from mlpq.distance import SPARE, nearest, refine, smallest, squared_l2
+from mlpq.lists import InvertedLists
+from mlpq.storage import Memory
+
+
+class ExactIndex:
+    """Brute force: every query is compared with every vector.
+
+    Args:
+        d: dimension of the vectors.
+
+    Example:
+        >>> D, I = ExactIndex(2).add([[0, 0], [1, 1]]).search([[0.9, 1]], k=1)
+        >>> I
+        array([[1]])
+    """
+
+    def __init__(self, d: int) -> None:
+        self.d = _check.integer(d, "d", 1)
+        self.vectors = np.empty((0, self.d), np.float32)
+
+    @property
+    def ntotal(self) -> int:
+        """Number of vectors added."""
+        return len(self.vectors)
+
+    def add(self, xb: npt.ArrayLike) -> Self:
+        """Append a copy of xb (n, d); ids count on from `ntotal`.
+
+        Raises:
+            ValueError: wrong shape, empty, NaN or inf.
+            TypeError: not numbers.
+        """
+        self.vectors = np.concatenate([self.vectors, _check.matrix(xb, "xb", self.d)])
+        return self
+
+    def search(self, xq: npt.ArrayLike, k: int) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the k nearest vectors of each row of xq (nq, d).
+
+        Returns:
+            D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first, ties by id; padded with +inf
+            and -1 when k > ntotal.
+
+        Raises:
+            ValueError, TypeError: as in `add`; k < 1.
+        """
+        k = _check.integer(k, "k", 1)
+        x = _check.matrix(xq, "xq", self.d)
+        _, candidates = nearest(x, self.vectors, min(k, self.ntotal) + SPARE)
+        return refine(x, self.vectors, candidates, k)
+
+    def memory(self) -> Memory:
+        """Return the bytes of every component, with the sum as `.total`."""
+        return Memory.of({"originals": self.vectors})
+
+
+class KMeansIndex:
+    """k-means only: the vectors of the nprobe nearest clusters are scanned uncompressed (Faiss's IVF-Flat).
+
+    Args:
+        d: dimension of the vectors.
+        n_clusters: number of clusters; each is one inverted list.
+        niter: Lloyd iterations.
+        seed: same seed, same machine: same index.
+
+    Example:
+        >>> x = np.random.default_rng(0).random((1000, 4))
+        >>> D, I = KMeansIndex(4, n_clusters=10).train(x).add(x).search(x[:5], k=1, nprobe=2)
+        >>> I.ravel()
+        array([0, 1, 2, 3, 4])
+    """
+
+    def __init__(self, d: int, n_clusters: int = 100, *, niter: int = 20, seed: int = 0) -> None:
+        self.clusters = KMeans(d, _check.integer(n_clusters, "n_clusters", 1), niter=niter, seed=seed)
+        self.d = self.clusters.d
+        self.lists = InvertedLists.empty(self.clusters.k, self.d, np.float32)
+
+    @property
+    def ntotal(self) -> int:
+        """Number of vectors added."""
+        return len(self.lists.ids)
+
+    def train(self, xt: npt.ArrayLike, *, progress: bool = False) -> Self:
+        """Learn the clusters from xt (n, d); vectors added before are dropped. `progress` shows a bar.
+
+        Raises:
+            ValueError: fewer points than clusters, wrong shape, NaN or inf.
+            TypeError: not numbers.
+        """
+        self.clusters.train(xt, progress=progress)
+        self.lists = InvertedLists.empty(self.clusters.k, self.d, np.float32)
+        return self
+
+    def add(self, xb: npt.ArrayLike) -> Self:
+        """Append a copy of xb (n, d); ids count on from `ntotal`.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`.
+        """
+        _check.trained(self.clusters.is_trained, "KMeansIndex", "add")
+        x = _check.matrix(xb, "xb", self.d)
+        self.lists = self.lists.extended(self.clusters.assign(x), x)
+        return self
+
+    def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the k nearest vectors of each row of xq (nq, d) among the nprobe nearest clusters.
+
+        Returns:
+            D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first; padded with +inf and -1 when
+            fewer than k are found. nprobe above n_clusters counts as n_clusters.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`; k < 1, nprobe < 1.
+        """
+        _check.trained(self.clusters.is_trained, "KMeansIndex", "search")
+        k = _check.integer(k, "k", 1)
+        x = _check.matrix(xq, "xq", self.d)
+
+        def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
+            vectors = self.lists.rows[self.lists.cell(cell)]
+            return smallest(squared_l2(x[queries], vectors), min(k, len(vectors)))
+
+        probes = self.clusters.probe(x, nprobe)
+        _, candidates = self.lists.search(probes, min(k, self.ntotal) + SPARE, scan, self.d)
+        D, I = refine(x, self.lists.rows, candidates, k)
+        return D, self.lists.to_ids(I)
+
+    def memory(self) -> Memory:
+        """Return the bytes of every component, with the sum as `.total`."""
+        lists = self.lists
+        return Memory.of(
+            {
+                "originals": lists.rows,
+                "ids": lists.ids,
+                "list_offsets": lists.offsets,
+                "centroids": self.clusters.centroids,
+            }
+        )

@@ -1,0 +1,191 @@
+"""Product quantization (Jégou, Douze & Schmid 2011): train, encode, decode, distance tables, asymmetric search.
+
+Faiss trains the codebooks. Everything else is NumPy, and gives the codes and distances that Faiss gives with the
+same codebooks. Not here: rotations (OPQ), polysemous codes, symmetric distances.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from mlpq import _check
+from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq._parallel import in_threads
+from mlpq.clustering import MAX_SEED
+from mlpq.distance import blocks, pad, smallest, squared_l2
+
+Array3 = npt.NDArray[np.float32]
+
+
+class ProductQuantizer:
+    """Cuts a vector into m sub-vectors and replaces each by the nearest of 2**nbits codewords.
+
+    Args:
+        d: dimension of the vectors.
+        m: number of sub-vectors; divides d.
+        nbits: bits a sub-code, 1 to 16.
+        seed: same seed, same machine: same codebooks.
+
+    Attributes:
+        codebooks: (m, 2**nbits, d // m) float32, after `train`.
+        code_size: bytes a packed code, ceil(m * nbits / 8).
+
+    Example:
+        >>> x = np.random.default_rng(0).random((1000, 16))
+        >>> pq = ProductQuantizer(16, m=4, nbits=6).train(x)
+        >>> pq.encode(x).shape
+        (1000, 3)
+    """
+
+    def __init__(self, d: int, m: int = 8, nbits: int = 8, *, seed: int = 0) -> None:
+        self.d = _check.integer(d, "d", 1)
+        self.m, self.nbits = _check.subvectors(self.d, m, nbits)
+        self.seed = _check.integer(seed, "seed", 0, MAX_SEED)
+        self.dsub, self.ksub = self.d // self.m, 2**self.nbits
+        self.code_size = (self.m * self.nbits + 7) // 8
+        self.codebooks: Array3 = np.empty((0, self.ksub, self.dsub), np.float32)
+
+    @property
+    def is_trained(self) -> bool:
+        return len(self.codebooks) > 0
+
+    @classmethod
+    def from_codebooks(cls, codebooks: npt.ArrayLike) -> Self:
+        """Return a trained quantizer with given codebooks, for instance Faiss's: (m, 2**nbits, d // m).
+
+        Raises:
+            ValueError: other than three dimensions, or a number of codewords that is no power of two up to 2**16.
+            TypeError: not numbers.
+        """
+        books = np.asarray(codebooks)
+        nbits = books.shape[1].bit_length() - 1 if books.ndim == 3 else 0
+        if books.ndim != 3 or books.shape[1] != 2**nbits:
+            raise ValueError(f"codebooks must have shape (m, 2**nbits, d // m); got shape {books.shape}")
+        m, _, dsub = books.shape
+        pq = cls(m * dsub, m, nbits)
+        pq.codebooks = _check.matrix(books.reshape(-1, dsub), "codebooks").reshape(books.shape)
+        return pq
+
+    def train(self, xt: npt.ArrayLike) -> Self:
+        """Learn the codebooks from xt (n, d) by k-means in each sub-space.
+
+        Raises:
+            ValueError: fewer than 2**nbits points, wrong shape, NaN or inf.
+            TypeError: not numbers.
+        """
+        x = _check.matrix(xt, "xt", self.d)
+        if len(x) < self.ksub:
+            raise ValueError(
+                f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
+            )
+        pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
+        pq.cp.seed = self.seed
+        pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points a codeword
+        pq.train(x)
+        self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
+        return self
+
+    def encode(self, x: npt.ArrayLike) -> Codes:
+        """Return the packed codes of x (n, d): (n, code_size) uint8, bit-packed as Faiss packs (little-endian).
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`.
+        """
+        _check.trained(self.is_trained, "ProductQuantizer", "encode")
+        x = _check.matrix(x, "x", self.d)
+        indices = np.empty((len(x), self.m), np.int64)
+
+        def assign(rows: slice) -> None:
+            for j in range(self.m):  # q_j(x), the nearest codeword in sub-space j: eq. (8)
+                sub = x[rows, j * self.dsub : (j + 1) * self.dsub]
+                indices[rows, j] = squared_l2(sub, self.codebooks[j]).argmin(axis=1)
+
+        in_threads(assign, blocks(len(x), max(self.ksub, self.d)))
+        return pack(indices, self.nbits)
+
+    def decode(self, codes: npt.ArrayLike) -> FloatMatrix:
+        """Return the reconstructions of packed codes (n, code_size): (n, d) float32, the codewords side by side.
+
+        Raises:
+            RuntimeError: not trained.
+            TypeError, ValueError: codes are not uint8, or not (n, code_size).
+        """
+        _check.trained(self.is_trained, "ProductQuantizer", "decode")
+        indices = unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits)
+        return self.codebooks[np.arange(self.m), indices].reshape(len(indices), self.d)
+
+    def distance_table(self, xq: npt.ArrayLike) -> Array3:
+        """Return the squared distance of every sub-query to every codeword: (nq, m, 2**nbits) float32.
+
+        The asymmetric distance of a query to a code is the sum of the m entries that the code selects: eq. (13).
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`.
+        """
+        _check.trained(self.is_trained, "ProductQuantizer", "distance_table")
+        return np.ascontiguousarray(self._tables(_check.matrix(xq, "xq", self.d)).transpose(2, 0, 1))
+
+    def search(self, xq: npt.ArrayLike, codes: npt.ArrayLike, k: int) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the k nearest codes of each query by asymmetric distance (Jégou et al. 2011, section III-A).
+
+        Args:
+            xq: (nq, d) queries.
+            codes: (n, code_size) uint8, packed.
+
+        Returns:
+            D (nq, k) float32 squared distances and I (nq, k) int64 row numbers, nearest first; padded with +inf and
+            -1 when k > n.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train` and `decode`; k < 1.
+        """
+        _check.trained(self.is_trained, "ProductQuantizer", "search")
+        k = _check.integer(k, "k", 1)
+        x = _check.matrix(xq, "xq", self.d)
+        indices = unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits)
+        D = np.empty((len(x), min(k, len(indices))), np.float32)
+        I = np.empty(D.shape, np.int64)
+
+        def scan(rows: slice) -> None:
+            D[rows], I[rows] = self._scan(x[rows], indices, k)
+
+        in_threads(scan, blocks(len(x), max(len(indices), self.m * self.ksub)))
+        return pad(D, I, k)
+
+    def _tables(self, x: FloatMatrix) -> Array3:
+        """Distance tables with the queries last, (m, ksub, n): one batched product; a code then selects whole rows."""
+        sub = x.reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
+        tables: Array3 = self.codebooks @ sub
+        tables *= -2
+        tables += np.einsum("jcd,jcd->jc", self.codebooks, self.codebooks)[:, :, None]
+        tables += np.einsum("jdn,jdn->jn", sub, sub)[:, None, :]
+        return np.maximum(tables, 0, out=tables)
+
+    def _scan(self, x: FloatMatrix, indices: npt.NDArray[np.intp], k: int) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the min(k, n) nearest of n codes: the loop over codes and queries is NumPy's."""
+        tables = self._tables(x)
+        D = tables[0][indices[:, 0]]  # (n, nq)
+        for j in range(1, self.m):
+            D += tables[j][indices[:, j]]
+        return smallest(np.ascontiguousarray(D.T), min(k, len(indices)))
+
+
+def pack(indices: npt.NDArray[np.int64], nbits: int) -> Codes:
+    """Pack sub-codes (n, m) of nbits each, lowest bit first, into (n, ceil(m * nbits / 8)) uint8."""
+    bits = (indices[:, :, None] >> np.arange(nbits)) & 1
+    return np.packbits(bits.astype(np.uint8).reshape(len(indices), -1), axis=1, bitorder="little")
+
+
+def unpack(codes: Codes, m: int, nbits: int) -> npt.NDArray[np.intp]:
+    """Undo `pack`: (n, code_size) uint8 to (n, m) sub-codes."""
+    if nbits in (8, 16):  # a sub-code is a whole little-endian integer
+        return codes.view(f"<u{nbits // 8}").astype(np.intp)
+    bits = np.unpackbits(codes, axis=1, count=m * nbits, bitorder="little").reshape(len(codes), m, nbits)
+    return bits @ (1 << np.arange(nbits))

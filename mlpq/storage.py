@@ -1,0 +1,138 @@
+"""Index files: HDF5, versioned, nothing executable. What an index counts in `memory()` is what its file holds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from mlpq.index import MultiLevelPQ
+
+FORMAT, VERSION = "mlpq-index", 1
+SETTINGS = ("d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals")
+
+
+class Memory(dict[str, int]):
+    """Bytes by component; `.total` is their sum."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, npt.NDArray]) -> Memory:
+        """Count the components that hold anything."""
+        return cls({name: array.nbytes for name, array in arrays.items() if array.nbytes})
+
+    @property
+    def total(self) -> int:
+        return sum(self.values())
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it there at the end, or remove it after an error."""
+    target = Path(path)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray]) -> None:
+    """Write settings and arrays to an index file, whole or not at all."""
+    with replacing(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update({"format": FORMAT, "version": VERSION, **settings})
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+
+
+@contextmanager
+def explained(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever goes wrong with an index file into one ValueError that names it."""
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is not a usable mlpq index file: {error}; write it with MultiLevelPQ.save"
+        ) from error
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, npt.NDArray]]:
+    """Read what `write` wrote. Sizes are checked against the file's own before anything is allocated.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, another version, or damaged.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no index file {os.fspath(path)!r}")
+    with explained(path), h5py.File(path, "r") as file:
+        if file.attrs.get("format") != FORMAT:
+            raise ValueError("it has another format")
+        if file.attrs["version"] != VERSION:
+            raise ValueError(f"it has version {file.attrs['version']}, and this mlpq reads version {VERSION}")
+        settings = {name: _plain(file.attrs[name]) for name in SETTINGS}
+        return settings, {name: _read_array(file[name]) for name in file}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _read_array(dataset: Any) -> npt.NDArray:
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+        raise ValueError(f"{getattr(dataset, 'name', dataset)} is not an array of numbers")
+    if dataset.nbytes != dataset.id.get_storage_size():
+        raise ValueError(f"{dataset.name} says {dataset.nbytes} bytes and holds {dataset.id.get_storage_size()}")
+    return np.asarray(dataset[...])
+
+
+def check_index(index: MultiLevelPQ, arrays: Mapping[str, npt.NDArray]) -> None:
+    """Refuse arrays that do not fit the index's settings, or each other."""
+    n, cells, outer = len(arrays["ids"]), index.clusters.n_inner, index.clusters.n_outer
+    books = len(arrays["codebooks"])
+    expected: dict[str, tuple[tuple[int, ...], type]] = {
+        "codes": ((n, index.code_size), np.uint8),
+        "ids": ((n,), np.int64),
+        "list_offsets": ((cells + 1,), np.int64),
+        "codebooks": ((books, index.m, index.ksub, index.d // index.m), np.float32),
+        "codebook_of_cell": ((cells,), np.int64),
+        "inner_centroids": ((cells, index.d), np.float32),
+        "outer_centroids": ((outer, index.d), np.float32),
+        "inner_to_outer": ((cells,), np.int64),
+        "originals": ((n if index.keep_originals else 0, index.d), np.float32),
+    }
+    for name, (shape, dtype) in expected.items():
+        array = arrays[name]
+        if array.shape != shape or array.dtype != dtype:
+            raise ValueError(
+                f"{name} has shape {array.shape} and dtype {array.dtype}, not {shape} and {dtype.__name__}"
+            )
+        if dtype is np.float32 and not np.isfinite(array).all():
+            raise ValueError(f"{name} holds NaN or inf")
+    for name, bound in {"ids": n, "codebook_of_cell": books, "inner_to_outer": outer}.items():
+        if ((arrays[name] < 0) | (arrays[name] >= bound)).any():
+            raise ValueError(f"{name} is not within 0..{bound - 1}")
+    if len(np.unique(arrays["ids"])) != n:
+        raise ValueError("ids occur twice")
+    offsets = arrays["list_offsets"]
+    if offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 0).any():
+        raise ValueError(f"list_offsets do not rise from 0 to {n}")
