@@ -1,7 +1,40 @@
-"""mlpq: product quantization with multi-level clustering, as the book walks through it."""
+"""Product quantization with multi-level clustering: the package that the book walks through."""
 
 from mlpq._check import valid_m
+from mlpq._download import DownloadError
 from mlpq.baselines import ExactIndex, KMeansIndex
 from mlpq.clustering import KMeans, TwoLevelKMeans
+from mlpq.datasets import Dataset, load_dataset, synthetic, synthetic_chunks
+from mlpq.evaluate import (
+    Timing,
+    error_decomposition,
+    measure,
+    recall_1_at_r,
+    recall_at_k,
+    recall_by_distance,
+    sweep,
+)
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import ProductQuantizer
+
+__all__ = [
+    "Dataset",
+    "DownloadError",
+    "ExactIndex",
+    "KMeans",
+    "KMeansIndex",
+    "MultiLevelPQ",
+    "ProductQuantizer",
+    "Timing",
+    "TwoLevelKMeans",
+    "error_decomposition",
+    "load_dataset",
+    "measure",
+    "recall_1_at_r",
+    "recall_at_k",
+    "recall_by_distance",
+    "sweep",
+    "synthetic",
+    "synthetic_chunks",
+    "valid_m",
+]

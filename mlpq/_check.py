@@ -15,6 +15,7 @@ import numpy.typing as npt
 FloatMatrix = npt.NDArray[np.float32]
 IdMatrix = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
+Array = npt.NDArray[Any]
 
 MAX_NBITS = 16
 

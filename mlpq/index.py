@@ -15,7 +15,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mlpq import _check, storage
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
 from mlpq.distance import refine
@@ -86,7 +86,7 @@ class MultiLevelPQ:
     def _reset(self, clusters: TwoLevelKMeans, codebooks: Codebooks, codebook_of_cell: npt.NDArray[np.int64]) -> None:
         """Take over what training found, with nothing added yet."""
         self.clusters, self._codebooks, self.codebook_of_cell = clusters, codebooks, codebook_of_cell
-        self.quantizers = [ProductQuantizer.from_codebooks(books) for books in codebooks]
+        self.quantizers: list[ProductQuantizer] = [ProductQuantizer.from_codebooks(books) for books in codebooks]
         self.lists = InvertedLists.empty(clusters.n_inner, self.code_size, np.uint8)
         self.originals = np.empty((0, self.d), np.float32)
 
@@ -122,20 +122,20 @@ class MultiLevelPQ:
             keys = [self._owner(c, clusters.inner_to_outer, members) for c in range(clusters.n_inner)]
             owners = sorted(set(keys))
             bar.set_description("codebooks")
-            bar.total += len(owners)
+            bar.total = 2 * self.niter + len(owners)
             books = [self._train_codebooks(x, cells, clusters, members[owner], bar.update) for owner in owners]
         self._reset(clusters, np.stack(books), np.array([owners.index(key) for key in keys]))
         return self
 
-    def _members(self, cells: npt.NDArray[np.int64], inner_to_outer: npt.NDArray[np.int64]) -> dict[Key, npt.NDArray]:
+    def _members(self, cells: npt.NDArray[np.int64], inner_to_outer: npt.NDArray[np.int64]) -> dict[Key, Array]:
         """Return the training rows of every possible owner of a codebook."""
         outer = inner_to_outer[cells]
-        members: dict[Key, npt.NDArray] = {("global", 0): np.arange(len(cells))}
+        members: dict[Key, Array] = {("global", 0): np.arange(len(cells))}
         members |= {("outer", o): np.flatnonzero(outer == o) for o in range(self.clusters.n_outer)}
         members |= {("inner", c): np.flatnonzero(cells == c) for c in range(self.clusters.n_inner)}
         return members
 
-    def _owner(self, cell: int, inner_to_outer: npt.NDArray[np.int64], members: dict[Key, npt.NDArray]) -> Key:
+    def _owner(self, cell: int, inner_to_outer: npt.NDArray[np.int64], members: dict[Key, Array]) -> Key:
         """Return whose codebook an inner cell uses: its own level's, or the next larger one with enough residuals."""
         chain: list[Key] = [("inner", cell), ("outer", int(inner_to_outer[cell])), ("global", 0)]
         allowed = chain[get_args(Owner).index(self.codebooks) :]
@@ -218,7 +218,7 @@ class MultiLevelPQ:
 
     # ---- bytes -------------------------------------------------------------------------------------------------
 
-    def _arrays(self) -> dict[str, npt.NDArray]:
+    def _arrays(self) -> dict[str, Array]:
         """Return everything the index holds, by component: what `memory` counts and `save` writes."""
         return {
             "codes": self.lists.rows,
@@ -265,7 +265,7 @@ class MultiLevelPQ:
             storage.check_index(index, arrays)
         return index._restored(arrays)
 
-    def _restored(self, arrays: dict[str, npt.NDArray]) -> Self:
+    def _restored(self, arrays: dict[str, Array]) -> Self:
         clusters = self.clusters
         clusters.inner.centroids, clusters.outer.centroids = arrays["inner_centroids"], arrays["outer_centroids"]
         clusters.inner_to_outer = arrays["inner_to_outer"]

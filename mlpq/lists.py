@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 from mlpq.distance import blocks, smallest
 
@@ -26,7 +26,7 @@ class InvertedLists:
         rows: (ntotal, width), codes or vectors.
     """
 
-    def __init__(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], rows: npt.NDArray) -> None:
+    def __init__(self, offsets: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], rows: Array) -> None:
         self.offsets, self.ids, self.rows = offsets, ids, rows
 
     @classmethod
@@ -41,7 +41,7 @@ class InvertedLists:
     def cell(self, c: int) -> slice:
         return slice(self.offsets[c], self.offsets[c + 1])
 
-    def extended(self, cells: npt.NDArray[np.int64], rows: npt.NDArray) -> InvertedLists:
+    def extended(self, cells: npt.NDArray[np.int64], rows: Array) -> InvertedLists:
         """Return new lists that also hold `rows` (n, width), put into `cells` (n,); their ids follow on."""
         old_cells = np.repeat(np.arange(len(self.sizes)), self.sizes)
         order = np.argsort(np.concatenate([old_cells, cells]), kind="stable")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
-import numpy.typing as npt
+
+from mlpq._check import Array
 
 if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
@@ -24,7 +25,7 @@ class Memory(dict[str, int]):
     """Bytes by component; `.total` is their sum."""
 
     @classmethod
-    def of(cls, arrays: Mapping[str, npt.NDArray]) -> Memory:
+    def of(cls, arrays: Mapping[str, Array]) -> Memory:
         """Count the components that hold anything."""
         return cls({name: array.nbytes for name, array in arrays.items() if array.nbytes})
 
@@ -56,7 +57,7 @@ def _umask() -> int:
     return mask
 
 
-def write(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, npt.NDArray]) -> None:
+def write(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write settings and arrays to an index file, whole or not at all."""
     with replacing(path) as part, h5py.File(part, "w") as file:
         file.attrs.update({"format": FORMAT, "version": VERSION, **settings})
@@ -75,7 +76,7 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, npt.NDArray]]:
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
     """Read what `write` wrote. Sizes are checked against the file's own before anything is allocated.
 
     Raises:
@@ -97,7 +98,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _read_array(dataset: Any) -> npt.NDArray:
+def _read_array(dataset: Any) -> Array:
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is not an array of numbers")
     if dataset.nbytes != dataset.id.get_storage_size():
@@ -105,7 +106,7 @@ def _read_array(dataset: Any) -> npt.NDArray:
     return np.asarray(dataset[...])
 
 
-def check_index(index: MultiLevelPQ, arrays: Mapping[str, npt.NDArray]) -> None:
+def check_index(index: MultiLevelPQ, arrays: Mapping[str, Array]) -> None:
     """Refuse arrays that do not fit the index's settings, or each other."""
     n, cells, outer = len(arrays["ids"]), index.clusters.n_inner, index.clusters.n_outer
     books = len(arrays["codebooks"])

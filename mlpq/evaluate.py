@@ -1,0 +1,225 @@
+"""How good, how fast, and where the loss is: recall three ways, timing, sweeps, error decomposition."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any, Protocol, TypeVar
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from mlpq import _check
+from mlpq._check import FloatMatrix, IdMatrix
+from mlpq.distance import blocks
+from mlpq.index import MultiLevelPQ
+
+T = TypeVar("T")
+
+
+def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
+    """Return the share of the true k nearest that stand anywhere among the first k found: k-recall@k.
+
+    The order within the k does not matter; an id found twice counts once; -1 is no id.
+
+    Args:
+        I: (nq, >= k) ids found.
+        gt: (nq, >= k) ids of the true nearest, nearest first.
+
+    Example:
+        >>> recall_at_k([[2, 7, 1]], [[1, 2, 3]], k=3) == 2 / 3
+        True
+
+    Raises:
+        TypeError, ValueError: not ids, other numbers of queries, fewer than k columns, k < 1.
+    """
+    return float(_found(I, gt, k, k).mean())
+
+
+def recall_1_at_r(I: npt.ArrayLike, gt: npt.ArrayLike, r: int) -> float:
+    """Return the share of queries whose one true nearest stands among the first r found: 1-recall@r.
+
+    This is the recall of Jégou, Douze & Schmid (2011, section V-B); at equal r it is the larger number.
+
+    Args:
+        I: (nq, >= r) ids found.
+        gt: (nq, >= 1) ids of the true nearest, nearest first.
+
+    Example:
+        >>> recall_1_at_r([[2, 7, 1]], [[1, 2, 3]], r=3)
+        1.0
+
+    Raises:
+        TypeError, ValueError: as in `recall_at_k`.
+    """
+    return float(_found(I, gt, 1, r).mean())
+
+
+def recall_by_distance(D: npt.ArrayLike, distances: npt.ArrayLike, k: int, *, rtol: float = 1e-5) -> float:
+    """Return the share of the first k found that are no farther than the true k-th nearest: fair where there are ties.
+
+    As ann-benchmarks does. D must hold true distances: those of an exact search, of rerank, or recomputed; the
+    distances to codes say nothing here.
+
+    Args:
+        D: (nq, >= k) squared L2 distances of the ids found; +inf for none.
+        distances: (nq, >= k) squared L2 distances of the true nearest, ascending.
+        rtol: relative rounding error of D.
+
+    Example:
+        >>> recall_by_distance([[1.0, 4.0]], [[1.0, 4.0, 4.0]], k=2)
+        1.0
+
+    Raises:
+        ValueError: other numbers of queries, fewer than k columns, k < 1.
+    """
+    found, true = np.asarray(D, np.float64), np.asarray(distances, np.float64)
+    k = _check_columns(found, "D", true, "distances", k, k)
+    return float((found[:, :k] <= true[:, k - 1 : k] * (1 + rtol)).mean())
+
+
+def _found(I: npt.ArrayLike, gt: npt.ArrayLike, k: int, r: int) -> npt.NDArray[np.bool_]:
+    """Return whether each of the true k nearest is among the first r found: (nq, k)."""
+    found, true = _check.ids(I, "I"), _check.ids(gt, "gt")
+    r = _check_columns(found, "I", true, "gt", r, min(k, r))
+    hits = np.empty((len(true), k), bool)
+    for rows in blocks(len(true), k * r):
+        hits[rows] = (true[rows, :k, None] == found[rows, None, :r]).any(axis=2)
+    return hits
+
+
+def _check_columns(
+    found: npt.NDArray[Any], found_name: str, true: npt.NDArray[Any], true_name: str, r: int, k: int
+) -> int:
+    r = _check.integer(r, "k", 1)
+    for array, name, columns in ((found, found_name, r), (true, true_name, k)):
+        if array.ndim != 2 or array.shape[1] < columns:
+            raise ValueError(f"{name} must have shape (nq, {columns} or more); got shape {array.shape}")
+    if len(found) != len(true) or len(found) == 0:
+        raise ValueError(f"{found_name} and {true_name} must hold the same queries; got {len(found)} and {len(true)}")
+    return r
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All counted runs of one timed call.
+
+    Attributes:
+        seconds: of every counted run, in the order in which they ran.
+        nq: queries in a run.
+        threads: threads allowed.
+    """
+
+    seconds: tuple[float, ...]
+    nq: int
+    threads: int
+
+    @property
+    def qps(self) -> float:
+        """Queries per second in the median run."""
+        return self.nq / median(self.seconds)
+
+
+def measure(
+    search: Callable[[], T], nq: int, *, threads: int | None = None, warmup: int = 1, runs: int = 5
+) -> tuple[T, Timing]:
+    """Time `search()`, which answers nq queries: warm-up runs first, then `runs` counted ones.
+
+    Args:
+        threads: threads for BLAS and OpenMP, and so for Faiss and for every search here; None leaves them as they
+            are.
+
+    Returns:
+        What the last run returned, and the `Timing`: what was timed is also what gets judged.
+
+    Raises:
+        TypeError, ValueError: nq, threads or runs < 1, warmup < 0.
+    """
+    nq = _check.integer(nq, "nq", 1)
+    threads = _check.integer(faiss.omp_get_max_threads() if threads is None else threads, "threads", 1)
+    warmup, runs = _check.integer(warmup, "warmup", 0), _check.integer(runs, "runs", 1)
+    seconds = []
+    with threadpool_limits(threads):
+        for run in range(warmup + runs):
+            start = time.perf_counter()
+            result = search()
+            if run >= warmup:
+                seconds.append(time.perf_counter() - start)
+    return result, Timing(tuple(seconds), nq, threads)
+
+
+class SearchesByCell(Protocol):
+    """An index with inverted lists: `KMeansIndex` or `MultiLevelPQ`."""
+
+    def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int) -> tuple[FloatMatrix, IdMatrix]: ...
+
+
+def sweep(
+    index: SearchesByCell,
+    xq: npt.NDArray[Any],
+    gt: npt.ArrayLike,
+    k: int,
+    nprobes: Sequence[int],
+    *,
+    threads: int | None = None,
+    runs: int = 5,
+) -> list[dict[str, Any]]:
+    """Search with each nprobe in turn and return a row for each: nprobe, recall (`recall_at_k`), qps, timing.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as in the index's `search`, in `recall_at_k` and in `measure`.
+    """
+    rows = []
+    for nprobe in nprobes:
+        search = partial(index.search, xq, k, nprobe=nprobe)
+        (_, I), timing = measure(search, len(xq), threads=threads, runs=runs)
+        rows.append({"nprobe": nprobe, "recall": recall_at_k(I, gt, k), "qps": timing.qps, "timing": timing})
+    return rows
+
+
+def error_decomposition(
+    index: MultiLevelPQ,
+    xq: npt.ArrayLike,
+    gt: npt.ArrayLike,
+    k: int,
+    nprobe: int,
+    *,
+    n_outer_probe: int | None = None,
+    rerank: int = 0,
+) -> dict[str, float]:
+    """Say why true neighbours are missing: the shares of the true k nearest that were found, and lost at each step.
+
+    Args:
+        gt: (nq, >= k) ids of the true nearest, nearest first.
+
+    Returns:
+        "recall": found; "coarse": lost because their cell was not probed; "quantization": in a probed cell, yet
+        displaced by others; "shortlist": with `rerank`, in a probed cell, yet not among the rerank * k best by code,
+        so that no exact distance was computed. The four add up to 1.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.
+    """
+    true = _check.ids(gt, "gt")[:, :k]
+    search = partial(index.search, xq, nprobe=nprobe, n_outer_probe=n_outer_probe)
+    _, I = search(k, rerank=rerank)
+    found = _found(I, true, k, k)
+    cell_of_id = np.empty(index.ntotal, np.int64)
+    cell_of_id[index.lists.ids] = np.repeat(np.arange(index.clusters.n_inner), index.lists.sizes)
+    probes = index.clusters.probe(xq, nprobe, n_outer_probe)
+    visited = (cell_of_id[true][:, :, None] == probes[:, None, :]).any(axis=2)
+    listed = visited
+    if rerank:
+        r = min(rerank * k, index.ntotal)
+        listed = _found(search(r)[1], true, k, r)
+    return {
+        "recall": float(found.mean()),
+        "coarse": float((~visited).mean()),
+        "quantization": float((listed & ~found).mean()),
+        "shortlist": float((visited & ~listed).mean()),
+    }
