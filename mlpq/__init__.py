@@ -8,6 +8,7 @@ from mlpq.datasets import Dataset, load_dataset, synthetic, synthetic_chunks
 from mlpq.evaluate import (
     Timing,
     error_decomposition,
+    markdown_table,
     measure,
     recall_1_at_r,
     recall_at_k,
@@ -29,6 +30,7 @@ __all__ = [
     "TwoLevelKMeans",
     "error_decomposition",
     "load_dataset",
+    "markdown_table",
     "measure",
     "recall_1_at_r",
     "recall_at_k",

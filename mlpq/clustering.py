@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import faiss
 import numpy as np
@@ -89,7 +89,7 @@ class KMeans:
             self.d, self.k, niter=1, seed=self.seed, min_points_per_centroid=1, max_points_per_centroid=len(x)
         )
         history = []
-        centroids = None
+        centroids: Any = None
         for _ in range(self.niter):
             faiss_kmeans.train(x, init_centroids=centroids)
             centroids = faiss_kmeans.centroids

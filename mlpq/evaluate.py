@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -223,3 +223,18 @@ def error_decomposition(
         "quantization": float((listed & ~found).mean()),
         "shortlist": float((visited & ~listed).mean()),
     }
+
+
+def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:
+    """Return rows with the same keys as a Markdown table; the first column is aligned left, the others right.
+
+    Example:
+        >>> print(markdown_table([{"method": "exact", "recall": "1.00"}]))
+        | method | recall |
+        |:--|--:|
+        | exact | 1.00 |
+    """
+    header = list(rows[0])
+    lines = [header, *([row[column] for column in header] for row in rows)]
+    text = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([text[0], "|:--" + "|--:" * (len(header) - 1) + "|", *text[1:]])

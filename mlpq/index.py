@@ -172,7 +172,7 @@ class MultiLevelPQ:
         def encode(c: int) -> None:
             rows = np.flatnonzero(cells == c)
             residuals = x[rows] - self.clusters.inner_centroids[c]
-            codes[rows] = self.quantizers[self.codebook_of_cell[c]].encode(residuals)
+            codes[rows] = self.quantizers[int(self.codebook_of_cell[c])].encode(residuals)
 
         in_threads(encode, np.unique(cells).tolist())
         originals = np.concatenate([self.originals, x]) if self.keep_originals else self.originals
@@ -207,7 +207,7 @@ class MultiLevelPQ:
         probes = self.clusters.probe(x, nprobe, n_outer_probe)
 
         def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
-            pq = self.quantizers[self.codebook_of_cell[cell]]
+            pq = self.quantizers[int(self.codebook_of_cell[cell])]
             codes = unpack(self.lists.rows[self.lists.cell(cell)], self.m, self.nbits)
             return pq._scan(x[queries] - self.clusters.inner_centroids[cell], codes, k)
 

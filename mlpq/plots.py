@@ -1,0 +1,165 @@
+"""Figures in one style: rows or arrays in, Matplotlib axes out. Nothing here computes a result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+# Okabe & Ito's colours, told apart with any colour vision; the yellow is left out, too pale on white.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "os^DvPX"
+RIGHT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#999999"
+STYLE: Any = {
+    "figure.facecolor": "white",  # pages in dark mode show pictures on white
+    "figure.dpi": 144,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "legend.frameon": False,
+}
+
+
+def format_bytes(n: float) -> str:
+    """Return a number of bytes as a reader would say it, in decimal units.
+
+    Example:
+        >>> format_bytes(62_720_000)
+        '62.7 MB'
+    """
+    units = ["B", "kB", "MB", "GB", "TB", "PB"]
+    while abs(n) >= 999.5 and len(units) > 1:
+        n /= 1000
+        units.pop(0)
+    unit = units[0]
+    return f"{n:.0f} {unit}" if unit == "B" or abs(n) >= 100 else f"{n:.1f} {unit}"
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    """Apply `STYLE` to the figures made inside.
+
+    Not by `plt.rc_context`: that also restores `interactive`, which Jupyter's backend turns on while the first figure is
+    made, and no later figure would be shown.
+    """
+    before = {key: plt.rcParams[key] for key in STYLE}
+    plt.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        plt.rcParams.update(before)
+
+
+def _axes(ax: Axes | None, height: float, width: float = 7.0) -> Axes:
+    return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
+
+
+def bars(
+    values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", log: bool = False, ax: Axes | None = None
+) -> Axes:
+    """Draw one horizontal bar a name, first on top, each with its value in the given format."""
+    with _style():
+        ax = _axes(ax, 0.9 + 0.36 * len(values))
+        drawn = ax.barh(list(values), list(values.values()), color=_colors(values), height=0.7, log=log)
+        ax.bar_label(drawn, [form.format(v) for v in values.values()], padding=4)
+        ax.margins(x=0.2)
+        _as_list(ax, title)
+    return ax
+
+
+def stacked_bytes(memories: Mapping[str, Mapping[str, int]], *, title: str, ax: Axes | None = None) -> Axes:
+    """Draw the bytes of each index as one stacked bar of its components, with the total at its end."""
+    with _style():
+        ax = _axes(ax, 1.4 + 0.36 * len(memories))
+        components = list(dict.fromkeys(name for memory in memories.values() for name in memory))
+        totals = [sum(memory.values()) for memory in memories.values()]
+        shown = [c for c in components if any(m.get(c, 0) > 0.005 * max(totals) for m in memories.values())]
+        parts = {c.replace("_", " "): np.array([m.get(c, 0) for m in memories.values()]) for c in shown}
+        parts["the rest"] = np.array(totals) - sum(parts.values())
+        left = np.zeros(len(memories))
+        for (component, widths), color in zip(parts.items(), [*PALETTE[: len(shown)], NEUTRAL], strict=True):
+            ax.barh(list(memories), widths, left=left, label=component, color=color, height=0.7)
+            left += widths
+        for row, total in enumerate(totals):
+            ax.annotate(format_bytes(total), (total, row), (4, 0), textcoords="offset points", va="center")
+        ax.margins(x=0.15)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_bytes(n)))
+        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=4)
+        _as_list(ax, title)
+    return ax
+
+
+def speed_against_recall(
+    sweeps: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str, k: int = 10, ax: Axes | None = None
+) -> Axes:
+    """Draw one line a method through its (recall, qps) points, each point marked with its nprobe where it has one."""
+    with _style():
+        ax = _axes(ax, 4.2)
+        for (name, rows), color, marker in zip(sweeps.items(), _colors(sweeps), MARKERS, strict=False):
+            recall, qps = [row["recall"] for row in rows], [row["qps"] for row in rows]
+            ax.plot(recall, qps, color=color, marker=marker, label=name)
+            for row in rows:
+                if "nprobe" in row:
+                    ax.annotate(
+                        str(row["nprobe"]), (row["recall"], row["qps"]), (4, 4), textcoords="offset points", size=8
+                    )
+        ax.set(yscale="log", xlabel=f"recall@{k}", ylabel="queries per second")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.0f}"))
+        ax.yaxis.set_minor_locator(NullLocator())
+        ax.set_title(title)
+        ax.grid(visible=True)
+        ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return ax
+
+
+def images(
+    x: npt.NDArray[Any],
+    shape: tuple[int, int],
+    *,
+    rows: Sequence[str],
+    right: npt.NDArray[np.bool_] | None = None,
+    title: str = "",
+) -> npt.NDArray[Any]:
+    """Draw images (len(rows), columns, d) as a grid of labelled rows; return its axes.
+
+    Args:
+        right: (len(rows), columns) bool: frames an image in solid green, or in dashed orange; None draws no frames.
+    """
+    with _style():
+        figure, grid = plt.subplots(
+            *x.shape[:2], figsize=(7.2, 0.78 * x.shape[0] + 0.3), squeeze=False, layout="constrained"
+        )
+        for (i, j), ax in np.ndenumerate(grid):
+            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+            ax.set(xticks=[], yticks=[])
+            for spine in ax.spines.values():
+                spine.set(visible=right is not None, linewidth=2)
+                if right is not None:
+                    spine.set(color=RIGHT if right[i, j] else WRONG, linestyle="-" if right[i, j] else "--")
+        for ax, label in zip(grid[:, 0], rows, strict=True):
+            ax.set_ylabel(label, rotation=0, ha="right", va="center")
+        figure.suptitle(title, x=0, ha="left", weight="bold")
+    return grid
+
+
+def _colors(names: Mapping[str, Any]) -> list[str]:
+    return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+
+
+def _as_list(ax: Axes, title: str) -> None:
+    """Dress an axes of horizontal bars: first on top, no ticks on the names' axis."""
+    ax.invert_yaxis()
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_title(title)
