@@ -49,6 +49,7 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
         for item in items:
             work(item)
         return
-    with _one_blas_thread(), ThreadPoolExecutor(n) as pool:
+    # A thread of ours keeps Faiss, where it calls it, to that one thread: OpenMP's setting is per thread.
+    with _one_blas_thread(), ThreadPoolExecutor(n, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool:
         for _ in pool.map(work, items):
             pass

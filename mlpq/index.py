@@ -7,7 +7,6 @@ locally optimized idea of Kalantidis & Avrithis (2014), without their rotations.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -123,8 +122,18 @@ class MultiLevelPQ:
             owners = sorted(set(keys))
             bar.set_description("codebooks")
             bar.total = 2 * self.niter + len(owners)
-            books = [self._train_codebooks(x, cells, clusters, members[owner], bar.update) for owner in owners]
-        self._reset(clusters, np.stack(books), np.array([owners.index(key) for key in keys]))
+            books = np.empty((len(owners), self.m, self.ksub, self.d // self.m), np.float32)
+
+            def train_codebook(number: int) -> None:
+                rows = members[owners[number]]
+                rows = rows[sample(len(rows), self.ksub * POINTS_PER_CENTROID, self.seed)]
+                residuals = x[rows] - clusters.inner_centroids[cells[rows]]
+                pq = ProductQuantizer(self.d, self.m, self.nbits, seed=self.seed)
+                books[number] = pq.train(residuals).codebooks
+                bar.update()
+
+            in_threads(train_codebook, range(len(owners)))
+        self._reset(clusters, books, np.array([owners.index(key) for key in keys]))
         return self
 
     def _members(self, cells: npt.NDArray[np.int64], inner_to_outer: npt.NDArray[np.int64]) -> dict[Key, Array]:
@@ -140,20 +149,6 @@ class MultiLevelPQ:
         chain: list[Key] = [("inner", cell), ("outer", int(inner_to_outer[cell])), ("global", 0)]
         allowed = chain[get_args(Owner).index(self.codebooks) :]
         return next(key for key in allowed if len(members[key]) >= self.ksub)
-
-    def _train_codebooks(
-        self,
-        x: FloatMatrix,
-        cells: npt.NDArray[np.int64],
-        clusters: TwoLevelKMeans,
-        members: npt.NDArray[np.int64],
-        step: Callable[[], object],
-    ) -> npt.NDArray[np.float32]:
-        rows = members[sample(len(members), self.ksub * POINTS_PER_CENTROID, self.seed)]
-        pq = ProductQuantizer(self.d, self.m, self.nbits, seed=self.seed)
-        pq.train(x[rows] - clusters.inner_centroids[cells[rows]])
-        step()
-        return pq.codebooks
 
     # ---- add and search ----------------------------------------------------------------------------------------
 

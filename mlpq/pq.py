@@ -129,7 +129,12 @@ class ProductQuantizer:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.is_trained, "ProductQuantizer", "distance_table")
-        return np.ascontiguousarray(self._tables(_check.matrix(xq, "xq", self.d)).transpose(2, 0, 1))
+        x = _check.matrix(xq, "xq", self.d)
+        tables = self._tables(x).transpose(2, 0, 1)
+        sub = x.reshape(len(x), self.m, self.dsub)
+        norms = np.einsum("njd,njd->nj", sub, sub)[:, :, None]
+        distances: Array3 = np.maximum(tables + norms, 0)
+        return distances
 
     def search(self, xq: npt.ArrayLike, codes: npt.ArrayLike, k: int) -> tuple[FloatMatrix, IdMatrix]:
         """Return the k nearest codes of each query by asymmetric distance (Jégou et al. 2011, section III-A).
@@ -160,21 +165,23 @@ class ProductQuantizer:
         return pad(D, I, k)
 
     def _tables(self, x: FloatMatrix) -> Array3:
-        """Distance tables with the queries last, (m, ksub, n): one batched product; a code then selects whole rows."""
-        sub = x.reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
+        """Distance tables less the queries' own norms, by one batched matrix product: ||c||^2 - 2 x.c.
+
+        Queries come last, (m, ksub, n): a sub-code then selects the entries of all queries at once.
+        """
+        sub = (-2 * x).reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
         tables: Array3 = self.codebooks @ sub
-        tables *= -2
         tables += np.einsum("jcd,jcd->jc", self.codebooks, self.codebooks)[:, :, None]
-        tables += np.einsum("jdn,jdn->jn", sub, sub)[:, None, :]
-        return np.maximum(tables, 0, out=tables)
+        return tables
 
     def _scan(self, x: FloatMatrix, indices: npt.NDArray[np.intp], k: int) -> tuple[FloatMatrix, IdMatrix]:
-        """Return the min(k, n) nearest of n codes: the loop over codes and queries is NumPy's."""
+        """Return the min(k, n) nearest of n codes: the loops over codes and queries are NumPy's."""
         tables = self._tables(x)
         D = tables[0][indices[:, 0]]  # (n, nq)
         for j in range(1, self.m):
             D += tables[j][indices[:, j]]
-        return smallest(np.ascontiguousarray(D.T), min(k, len(indices)))
+        D += np.einsum("nd,nd->n", x, x)
+        return smallest(np.maximum(D.T, 0, order="C"), min(k, len(indices)))
 
 
 def pack(indices: npt.NDArray[np.int64], nbits: int) -> Codes:

@@ -1,0 +1,41 @@
+# make book: build the book.  make test: run all tests.  Each sets up .venv first, where that is not done yet.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+
+.PHONY: book test lint notebooks bench install clean
+
+book: .venv/book
+	rm -rf _build
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "Open $(CURDIR)/_build/html/index.html"
+
+test: .venv/test
+	$(BIN)/pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebooks: .venv/book
+	$(BIN)/python book/execute.py
+
+bench: .venv/book
+	$(BIN)/python -m mlpq.bench
+
+install: .venv/test
+
+clean:
+	rm -rf _build .venv
+
+.venv/book: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -r requirements.txt
+	@touch $@
+
+.venv/test: .venv/book
+	$(BIN)/python -m pip install -r requirements.txt -e '.[test]'
+	@touch $@

@@ -1,0 +1,119 @@
+"""Benchmark of the two speeds that the design rests on, as ratios within one run.
+
+    python -m mlpq.bench [--dataset NAME] [--threads N] [--runs N]
+
+1. Searching grouped by cell, against the same search as plain loops over queries and codes.
+2. Training with inner codebooks, against one `faiss.Kmeans` run with as many clusters on the same vectors.
+
+The two sides of a ratio run in turn; every run is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import faiss
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from mlpq._check import FloatMatrix, IdMatrix
+from mlpq.datasets import load_dataset
+from mlpq.evaluate import markdown_table, recall_at_k
+from mlpq.index import MultiLevelPQ
+from mlpq.pq import unpack
+
+K, NPROBE = 10, 3
+LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second
+
+
+def plain_search(index: MultiLevelPQ, xq: FloatMatrix, k: int, nprobe: int) -> tuple[FloatMatrix, IdMatrix]:
+    """Search as the papers describe it: for each query, for each cell, for each code, add up m table entries.
+
+    Written as one would at first. Same results as `MultiLevelPQ.search`; the tests hold it to that.
+    """
+    D, I = np.full((len(xq), k), np.inf, np.float32), np.full((len(xq), k), -1, np.int64)
+    for q, query in enumerate(xq):
+        found = []
+        for cell in index.clusters.probe(query[None], nprobe)[0]:
+            pq = index.quantizers[int(index.codebook_of_cell[cell])]
+            residual = (query - index.clusters.inner_centroids[cell]).reshape(pq.m, 1, pq.dsub)
+            table = ((pq.codebooks - residual) ** 2).sum(axis=2)
+            rows = index.lists.cell(int(cell))
+            codes = unpack(index.lists.rows[rows], pq.m, pq.nbits)
+            for id_, code in zip(index.lists.ids[rows], codes, strict=True):
+                found.append((sum(table[j, code[j]] for j in range(pq.m)), id_))
+        for rank, (distance, id_) in enumerate(sorted(found)[:k]):
+            D[q, rank], I[q, rank] = distance, id_
+    return D, I
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long `work()` takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def compare_search(index: MultiLevelPQ, xq: FloatMatrix, runs: int) -> list[dict[str, str]]:
+    """Time both searches in turn, after one warm-up of each."""
+    some = xq[:LOOP_QUERIES]
+    rows = []
+    for run in range(-1, runs):
+        ours = len(xq) / seconds(lambda: index.search(xq, K, nprobe=NPROBE))
+        loop = len(some) / seconds(lambda: plain_search(index, some, K, NPROBE))
+        if run >= 0:
+            rows.append(
+                {"run": str(run), "by cell": f"{ours:,.0f}/s", "loop": f"{loop:,.0f}/s", "ratio": f"{ours / loop:.0f}"}
+            )
+    return rows
+
+
+def compare_training(xb: FloatMatrix, make: Callable[[], MultiLevelPQ], runs: int) -> list[dict[str, str]]:
+    """Time both trainings in turn, after one warm-up of each."""
+    rows = []
+    n_inner = make().clusters.n_inner
+    for run in range(-1, runs):
+        ours = seconds(partial(make().train, xb))
+        kmeans = seconds(partial(faiss.Kmeans(xb.shape[1], n_inner).train, xb))
+        if run >= 0:
+            row = {"run": str(run), "inner codebooks": f"{ours:.1f} s", "faiss.Kmeans": f"{kmeans:.1f} s"}
+            rows.append(row | {"ratio": f"{ours / kmeans:.1f}"})
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark and print Markdown tables."""
+    parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of both sides (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    ds = load_dataset(args.dataset)
+    n_inner = round(len(ds.xb) / 600)
+    n_outer = round(n_inner**0.5)
+
+    def make() -> MultiLevelPQ:
+        return MultiLevelPQ(ds.d, n_inner, n_outer, m=8, nbits=8, codebooks="inner")
+
+    print(f"{ds.name}, {n_inner} inner cells, {args.threads} threads, {platform.processor() or platform.machine()}, ")
+    print(f"Python {platform.python_version()}, NumPy {np.__version__}, Faiss {faiss.__version__}\n")
+    with threadpool_limits(args.threads):
+        index = make().train(ds.xb).add(ds.xb)
+        report("Search", compare_search(index, ds.xq, args.runs))
+        report("Training", compare_training(ds.xb, make, args.runs))
+    _, I = index.search(ds.xq, K, nprobe=NPROBE)
+    print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}")
+
+
+def report(title: str, rows: list[dict[str, str]]) -> None:
+    """Print one table and the median of its ratios."""
+    print(f"## {title}\n\n{markdown_table(rows)}\n\nmedian ratio {median(float(row['ratio']) for row in rows):.1f}\n")
+
+
+if __name__ == "__main__":
+    main()
