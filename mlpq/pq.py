@@ -1,7 +1,7 @@
 """Product quantization (Jégou, Douze & Schmid 2011): train, encode, decode, distance tables, asymmetric search.
 
-Faiss trains the codebooks. Everything else is NumPy, and gives the codes and distances that Faiss gives with the
-same codebooks. Not here: rotations (OPQ), polysemous codes, symmetric distances.
+Faiss trains the codebooks and finds the nearest codewords; tables, search and decoding are NumPy, and agree with Faiss
+for the same codebooks. Not here: rotations (OPQ), polysemous codes, symmetric distances.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlpq import _check
 from mlpq._check import Codes, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 from mlpq.clustering import MAX_SEED
-from mlpq.distance import blocks, pad, smallest, squared_l2
+from mlpq.distance import blocks, pad, smallest
 
 Array3 = npt.NDArray[np.float32]
 
@@ -98,15 +98,12 @@ class ProductQuantizer:
         """
         _check.trained(self.is_trained, "ProductQuantizer", "encode")
         x = _check.matrix(x, "x", self.d)
-        indices = np.empty((len(x), self.m), np.int64)
-
-        def assign(rows: slice) -> None:
-            for j in range(self.m):  # q_j(x), the nearest codeword in sub-space j: eq. (8)
-                sub = x[rows, j * self.dsub : (j + 1) * self.dsub]
-                indices[rows, j] = squared_l2(sub, self.codebooks[j]).argmin(axis=1)
-
-        in_threads(assign, blocks(len(x), max(self.ksub, self.d)))
-        return pack(indices, self.nbits)
+        # q_j(x_j) is the nearest codeword of each sub-space: eq. (8). Faiss looks for it, since a plain argmin gives
+        # other codes where codewords coincide, as they do for sub-vectors that are mostly zero.
+        pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
+        faiss.copy_array_to_vector(self.codebooks.ravel(), pq.centroids)
+        codes: Codes = pq.compute_codes(x)
+        return codes
 
     def decode(self, codes: npt.ArrayLike) -> FloatMatrix:
         """Return the reconstructions of packed codes (n, code_size): (n, d) float32, the codewords side by side.
@@ -184,14 +181,8 @@ class ProductQuantizer:
         return smallest(np.maximum(D.T, 0, order="C"), min(k, len(indices)))
 
 
-def pack(indices: npt.NDArray[np.int64], nbits: int) -> Codes:
-    """Pack sub-codes (n, m) of nbits each, lowest bit first, into (n, ceil(m * nbits / 8)) uint8."""
-    bits = (indices[:, :, None] >> np.arange(nbits)) & 1
-    return np.packbits(bits.astype(np.uint8).reshape(len(indices), -1), axis=1, bitorder="little")
-
-
 def unpack(codes: Codes, m: int, nbits: int) -> npt.NDArray[np.intp]:
-    """Undo `pack`: (n, code_size) uint8 to (n, m) sub-codes."""
+    """Return the sub-codes (n, m) of packed codes (n, code_size): nbits each, lowest bit first."""
     if nbits in (8, 16):  # a sub-code is a whole little-endian integer
         return codes.view(f"<u{nbits // 8}").astype(np.intp)
     bits = np.unpackbits(codes, axis=1, count=m * nbits, bitorder="little").reshape(len(codes), m, nbits)

@@ -1,0 +1,203 @@
+"""Wrong input gets one clear error, and changes nothing."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mlpq
+
+D = 8
+X = np.random.default_rng(0).standard_normal((300, D))
+
+
+def multi(**options: Any) -> mlpq.MultiLevelPQ:
+    return mlpq.MultiLevelPQ(D, **({"n_inner": 4, "n_outer": 2, "m": 4, "nbits": 4} | options))
+
+
+BAD_MATRICES = {
+    "1-D": (X[0], ValueError, r"must have shape \(n, 8\); got 1-D with shape \(8,\); a single vector v goes in as v"),
+    "3-D": (X[None], ValueError, r"must have shape \(n, 8\); got 3-D"),
+    "a number": (3.0, ValueError, r"must have shape \(n, 8\); got 0-D"),
+    "wrong dimension": (X[:, :7], ValueError, r"must have shape \(n, 8\); got shape \(300, 7\)"),
+    "no rows": (X[:0], ValueError, r"must not be empty; got shape \(0, 8\)"),
+    "strings": (np.full((9, D), "a"), TypeError, "must hold floats or integers; got dtype <U1"),
+    "complex": (X * 1j, TypeError, "must hold floats or integers; got dtype complex128"),
+    "bools": (X > 0, TypeError, "must hold floats or integers; got dtype bool"),
+    "objects": (np.full((9, D), None), TypeError, "must hold floats or integers; got dtype object"),
+    "NaN": (
+        np.where(X > 2, np.nan, X),
+        ValueError,
+        r"must be finite in float32; NaN or inf in \d+ of 300 rows, first in row \d+",
+    ),
+    "inf": (np.where(X > 2, -np.inf, X), ValueError, "must be finite in float32"),
+    "beyond float32": (X * 1e39, ValueError, "must be finite in float32"),
+}
+
+TRAINED: dict[str, Callable[[], Any]] = {
+    "KMeans": lambda: mlpq.KMeans(D, 4).train(X),
+    "TwoLevelKMeans": lambda: mlpq.TwoLevelKMeans(D, 4, 2).train(X),
+    "ProductQuantizer": lambda: mlpq.ProductQuantizer(D, 4, 4).train(X),
+    "MultiLevelPQ": lambda: multi().train(X).add(X),
+    "KMeansIndex": lambda: mlpq.KMeansIndex(D, 4).train(X).add(X),
+    "ExactIndex": lambda: mlpq.ExactIndex(D).add(X),
+}
+CALLS: dict[str, tuple[str, ...]] = {
+    "KMeans": ("train", "assign", "probe"),
+    "TwoLevelKMeans": ("train", "assign", "probe"),
+    "ProductQuantizer": ("train", "encode", "distance_table"),
+    "MultiLevelPQ": ("train", "add", "search"),
+    "KMeansIndex": ("train", "add", "search"),
+    "ExactIndex": ("add", "search"),
+}
+EXTRA: dict[str, tuple[int, ...]] = {"probe": (2,), "search": (5,)}
+
+
+def state(thing: Any) -> dict[str, Any]:
+    """Everything an object holds, as plain arrays and numbers."""
+    found: dict[str, Any] = {}
+    for name, value in vars(thing).items():
+        if isinstance(value, np.ndarray):
+            found[name] = value.copy()
+        elif hasattr(value, "__dict__"):
+            found |= {f"{name}.{key}": inner for key, inner in state(value).items()}
+        elif isinstance(value, int | str):
+            found[name] = value
+    return found
+
+
+@pytest.mark.parametrize("bad", BAD_MATRICES)
+@pytest.mark.parametrize(("kind", "call"), [(kind, call) for kind, calls in CALLS.items() for call in calls])
+def test_bad_vectors_are_refused_and_change_nothing(kind: str, call: str, bad: str) -> None:
+    x, error, message = BAD_MATRICES[bad]
+    thing = TRAINED[kind]()
+    before = state(thing)
+    with pytest.raises(error, match=r"^x[tbq]? " + message):
+        getattr(thing, call)(x, *EXTRA.get(call, ()))
+    after = state(thing)
+    assert before.keys() == after.keys()
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        X.astype(np.float16),
+        X.astype(np.float64),
+        np.asfortranarray(X),
+        np.repeat(X, 2, axis=0)[::2],
+        X.tolist(),
+        X.astype(">f8"),
+    ],
+    ids=["float16", "float64", "Fortran", "strided", "lists", "big-endian"],
+)
+def test_other_floats_are_converted(x: Any) -> None:
+    same = np.ascontiguousarray(np.asarray(x), np.float32)
+    index, reference = multi().train(x).add(x), multi().train(same).add(same)
+    for found, expected in zip(index.search(x, 3, nprobe=2), reference.search(same, 3, nprobe=2), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_integers_and_read_only_arrays_are_welcome() -> None:
+    x = (X * 40 + 128).astype(np.uint8)
+    x.setflags(write=False)
+    _, I = mlpq.ExactIndex(D).add(x).search(x, 1)
+    assert (((x[I[:, 0]].astype(int) - x) ** 2).sum(axis=1) == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: mlpq.ProductQuantizer(12, m=5), ValueError, "m must divide d=12; got m=5; valid m: 1, 2, 3, 4, 6, 12"),
+        (lambda: multi(m=3), ValueError, "m must divide d=8; got m=3; valid m: 1, 2, 4, 8"),
+        (lambda: multi(m=0), ValueError, "m must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.ProductQuantizer(8, nbits=0), ValueError, "nbits must be a whole number from 1 to 16; got 0"),
+        (lambda: multi(nbits=17), ValueError, "nbits must be a whole number from 1 to 16; got 17"),
+        (lambda: multi(nbits=4.0), TypeError, "nbits must be .* got 4.0 of type float"),
+        (lambda: multi(m=True), TypeError, "m must be .* got the bool True"),
+        (lambda: mlpq.ExactIndex(0), ValueError, "d must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.ExactIndex("8"), TypeError, "d must be .* got '8' of type str"),  # type: ignore[arg-type]
+        (lambda: multi(n_outer=5), ValueError, "n_outer must be at most n_inner=4; got 5"),
+        (lambda: mlpq.TwoLevelKMeans(8, 3, 4), ValueError, "n_outer must be at most n_inner=3; got 4"),
+        (lambda: mlpq.KMeansIndex(8, 0), ValueError, "n_clusters must be a whole number of at least 1; got 0"),
+        (
+            lambda: multi(codebooks="cell"),
+            ValueError,
+            "codebooks must be one of 'inner', 'outer', 'global'; got 'cell'",
+        ),
+        (lambda: multi(seed=-1), ValueError, "seed must be a whole number from 0"),
+        (lambda: mlpq.KMeans(8, 3, niter=0), ValueError, "niter must be"),
+        (lambda: mlpq.ProductQuantizer.from_codebooks(np.zeros((2, 3, 4))), ValueError, r"codebooks must have shape"),
+        (lambda: mlpq.valid_m(0), ValueError, "d must be a whole number of at least 1; got 0"),
+    ],
+)
+def test_bad_sizes_are_refused(make: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mlpq.KMeans(D, 301).train(X), ValueError, r"at least as many points as clusters \(301\); got 300"),
+        (lambda: multi(n_inner=301).train(X), ValueError, r"at least as many points as clusters \(301\); got 300"),
+        (
+            lambda: mlpq.ProductQuantizer(D, 4, 9).train(X),
+            ValueError,
+            r"at least 2\*\*nbits = 512 points for nbits=9; got 300",
+        ),
+        (lambda: multi(nbits=9).train(X), ValueError, r"at least 2\*\*nbits = 512 points for nbits=9; got 300"),
+        (lambda: multi().add(X), RuntimeError, r"MultiLevelPQ is not trained: call train\(xt\) before add"),
+        (lambda: multi().search(X, 3), RuntimeError, "MultiLevelPQ is not trained: .* before search"),
+        (lambda: multi().save("never.h5"), RuntimeError, "MultiLevelPQ is not trained: .* before save"),
+        (lambda: mlpq.KMeansIndex(D, 4).add(X), RuntimeError, "KMeansIndex is not trained: .* before add"),
+        (lambda: mlpq.KMeansIndex(D, 4).search(X, 1), RuntimeError, "KMeansIndex is not trained: .* before search"),
+        (lambda: mlpq.TwoLevelKMeans(D, 4, 2).assign(X), RuntimeError, "TwoLevelKMeans|KMeans is not trained"),
+        (lambda: mlpq.TwoLevelKMeans(D, 4, 2).probe(X, 1), RuntimeError, "TwoLevelKMeans is not trained"),
+        (lambda: mlpq.ProductQuantizer(D).encode(X), RuntimeError, "ProductQuantizer is not trained: .* before encode"),
+        (lambda: mlpq.ProductQuantizer(D).decode(X), RuntimeError, "ProductQuantizer is not trained"),
+        (lambda: mlpq.ProductQuantizer(D).search(X, X, 1), RuntimeError, "ProductQuantizer is not trained"),
+        (lambda: mlpq.ProductQuantizer(D).distance_table(X), RuntimeError, "ProductQuantizer is not trained"),
+        (
+            lambda: TRAINED["ProductQuantizer"]().decode(X),
+            TypeError,
+            "codes must be packed codes of dtype uint8; got .*64",
+        ),
+        (
+            lambda: TRAINED["ProductQuantizer"]().decode(np.zeros((3, 5), np.uint8)),
+            ValueError,
+            r"codes must have shape \(n, 2\); got shape \(3, 5\)",
+        ),
+        (lambda: TRAINED["MultiLevelPQ"]().search(X, 0), ValueError, "k must be a whole number of at least 1; got 0"),
+        (lambda: TRAINED["ExactIndex"]().search(X, -1), ValueError, "k must be a whole number of at least 1; got -1"),
+        (lambda: TRAINED["MultiLevelPQ"]().search(X, 3, nprobe=0), ValueError, "nprobe must be .* got 0"),
+        (lambda: TRAINED["MultiLevelPQ"]().search(X, 3, n_outer_probe=0), ValueError, "n_outer_probe must be .* got 0"),
+        (lambda: TRAINED["MultiLevelPQ"]().search(X, 3, rerank=-1), ValueError, "rerank must be .* got -1"),
+        (lambda: TRAINED["MultiLevelPQ"]().search(X, 3, rerank=2), RuntimeError, "with keep_originals=True"),
+        (lambda: TRAINED["KMeansIndex"]().search(X, 2.5), TypeError, "k must be .* got 2.5 of type float"),
+    ],
+)
+def test_bad_calls_are_refused(call: Callable[[], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_more_probes_than_cells_count_as_all() -> None:
+    index = multi().train(X).add(X)
+    for found, expected in zip(index.search(X, 5, nprobe=10**12), index.search(X, 5, nprobe=4), strict=True):
+        assert np.array_equal(found, expected)
+
+
+def test_options_are_keyword_only() -> None:
+    with pytest.raises(TypeError, match="positional"):
+        mlpq.MultiLevelPQ(8, 4, 2, 4)  # type: ignore[misc]
+    with pytest.raises(TypeError, match="positional"):
+        TRAINED["MultiLevelPQ"]().search(X, 3, 2)
+
+
+def test_messages_are_one_line() -> None:
+    with pytest.raises(ValueError, match="m must divide") as caught:
+        mlpq.ProductQuantizer(784, 9)
+    assert re.search(r"\n", str(caught.value)) is None

@@ -1,0 +1,74 @@
+"""Figures: the numbers drawn are the numbers given."""
+
+from collections.abc import Iterator
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+from mlpq import plots
+
+
+@pytest.fixture(autouse=True)
+def _no_screen() -> Iterator[None]:
+    plt.switch_backend("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "99.9 kB"), (123_456, "123 kB"), (62_720_000, "62.7 MB"),
+     (999_600, "1.0 MB"), (73e6, "73.0 MB"), (1e12, "1.0 TB"), (4e18, "4000 PB")],
+)  # fmt: skip
+def test_format_bytes(n: float, text: str) -> None:
+    assert plots.format_bytes(n) == text
+
+
+def test_bars() -> None:
+    ax = plots.bars({"one": 0.25, "two": 1.0}, title="Recall")
+    assert [bar.get_width() for bar in ax.patches] == [0.25, 1.0]  # type: ignore[attr-defined]
+    assert [text.get_text() for text in ax.texts] == ["0.25", "1.00"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
+    assert ax.yaxis_inverted()
+
+
+def test_stacked_bytes_add_up() -> None:
+    memories = {"a": {"codes": 100, "codebooks": 900}, "b": {"codes": 100, "originals": 4000, "ids": 3}}
+    ax = plots.stacked_bytes(memories, title="Bytes")
+    ends = {}
+    for bar in ax.patches:
+        row = round(bar.get_y() + bar.get_height() / 2)  # type: ignore[attr-defined]
+        ends[row] = max(ends.get(row, 0), bar.get_x() + bar.get_width())  # type: ignore[attr-defined]
+    assert ends == {0: 1000, 1: 4103}
+    assert [text.get_text() for text in ax.texts] == ["1.0 kB", "4.1 kB"]
+
+
+def test_speed_against_recall() -> None:
+    sweeps = {
+        "a": [{"recall": 0.5, "qps": 100, "nprobe": 1}, {"recall": 0.7, "qps": 50, "nprobe": 2}],
+        "b": [{"recall": 1, "qps": 9}],
+    }
+    ax = plots.speed_against_recall(sweeps, title="Speed")
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.5, 100], [0.7, 50]], [[1, 9]]]  # type: ignore[union-attr]
+    assert [text.get_text() for text in ax.texts] == ["1", "2"]
+
+
+def test_images_frame_right_and_wrong_by_colour_and_by_line() -> None:
+    x = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    right = np.array([[True, False, True], [False, False, True]])
+    grid = plots.images(x, (2, 2), rows=["up", "down"], right=right)
+    for (i, j), ax in np.ndenumerate(grid):
+        assert ax.images[0].get_array().tolist() == x[i, j].reshape(2, 2).tolist()
+        spine = ax.spines["left"]
+        assert to_hex(spine.get_edgecolor()).upper() == (plots.RIGHT if right[i, j] else plots.WRONG)
+        assert spine.get_linestyle() == ("-" if right[i, j] else "--")
+    assert [ax.get_ylabel() for ax in grid[:, 0]] == ["up", "down"]
+
+
+def test_the_readers_settings_are_left_alone() -> None:
+    before = dict(mpl.rcParams)
+    plots.bars({"one": 1.0}, title="x")
+    assert dict(mpl.rcParams) == before

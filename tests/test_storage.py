@@ -1,0 +1,130 @@
+"""Saved indexes: the same results, the bytes that were counted, and one clear error for anything else."""
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import mlpq
+
+
+@pytest.fixture(scope="module")
+def index() -> mlpq.MultiLevelPQ:
+    x = np.random.default_rng(0).standard_normal((600, 8))
+    return mlpq.MultiLevelPQ(8, 5, 2, m=4, nbits=4, keep_originals=True).train(x).add(x)
+
+
+@pytest.fixture
+def saved(index: mlpq.MultiLevelPQ, tmp_path: Path) -> Path:
+    index.save(tmp_path / "index.h5")
+    return tmp_path / "index.h5"
+
+
+@pytest.mark.parametrize("owner", ["global", "outer", "inner"])
+def test_loaded_index_gives_the_same_and_goes_on(
+    ds: mlpq.Dataset, trained: dict[str, mlpq.MultiLevelPQ], owner: str, tmp_path: Path
+) -> None:
+    index = trained[owner]
+    index.save(tmp_path / "index.h5")
+    loaded = mlpq.MultiLevelPQ.load(tmp_path / "index.h5")
+    assert (loaded.codebooks, loaded.seed, loaded.keep_originals) == (owner, 0, True)
+    for options in ({"nprobe": 3}, {"nprobe": 3, "rerank": 2}, {"nprobe": 5, "n_outer_probe": 2}):
+        for ours, theirs in zip(
+            index.search(ds.xq, 10, **options),
+            loaded.search(ds.xq, 10, **options),
+            strict=True,  # type: ignore[arg-type]
+        ):
+            assert np.array_equal(ours, theirs)
+    loaded.add(ds.xq)
+    assert loaded.ntotal == index.ntotal + len(ds.xq)
+
+
+@pytest.mark.parametrize("owner", ["global", "outer", "inner"])
+def test_counted_bytes_are_the_file_size(trained: dict[str, mlpq.MultiLevelPQ], owner: str, tmp_path: Path) -> None:
+    path = tmp_path / "index.h5"
+    trained[owner].save(path)
+    assert path.stat().st_size == pytest.approx(trained[owner].memory().total, rel=0.05)
+    bare = mlpq.MultiLevelPQ.load(path)
+    bare.keep_originals, bare.originals = False, bare.originals[:0]
+    bare.save(path)
+    assert path.stat().st_size == pytest.approx(bare.memory().total, rel=0.05)
+
+
+def test_saving_over_a_file_replaces_it_and_leaves_nothing_beside_it(index: mlpq.MultiLevelPQ, saved: Path) -> None:
+    index.save(saved)
+    assert [path.name for path in saved.parent.iterdir()] == ["index.h5"]
+    assert mlpq.MultiLevelPQ.load(saved).ntotal == 600
+
+
+def test_failed_saving_leaves_the_old_file(
+    index: mlpq.MultiLevelPQ, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(h5py.File, "create_dataset", fail)
+    with pytest.raises(OSError, match="disk full"):
+        index.save(saved)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == ["index.h5"]
+
+
+def test_no_such_file_and_no_such_folder(index: mlpq.MultiLevelPQ, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no index file .*missing"):
+        mlpq.MultiLevelPQ.load(tmp_path / "missing.h5")
+    with pytest.raises(FileNotFoundError):
+        index.save(tmp_path / "missing" / "index.h5")
+
+
+def test_foreign_files_are_refused(saved: Path, tmp_path: Path) -> None:
+    text, other = tmp_path / "text.h5", tmp_path / "other.h5"
+    text.write_text("not an index")
+    with h5py.File(other, "w") as file:
+        file["train"] = np.zeros((3, 3))
+    for path in (text, other, mlpq.datasets.EMBEDDED):
+        with pytest.raises(ValueError, match="is not a usable mlpq index file"):
+            mlpq.MultiLevelPQ.load(path)
+
+
+@pytest.mark.parametrize("part", [k / 20 for k in range(20)])
+def test_truncated_files_are_refused(saved: Path, part: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ValueError, match="is not a usable mlpq index file"):
+        mlpq.MultiLevelPQ.load(saved)
+
+
+DAMAGE = {
+    "another version": lambda f: f.attrs.__setitem__("version", 99),
+    "an invalid setting": lambda f: f.attrs.__setitem__("m", 3),
+    "a setting of another type": lambda f: f.attrs.__setitem__("nbits", "four"),
+    "a missing setting": lambda f: f.attrs.__delitem__("nbits"),
+    "a missing array": lambda f: f.__delitem__("codes"),
+    "a group for an array": lambda f: (f.__delitem__("codes"), f.create_group("codes")),
+    "an id out of range": lambda f: f["ids"].__setitem__(0, 600),
+    "an id twice": lambda f: f["ids"].__setitem__(0, f["ids"][1]),
+    "falling offsets": lambda f: f["list_offsets"].__setitem__(1, 599),
+    "a codebook that is not there": lambda f: f["codebook_of_cell"].__setitem__(0, 77),
+    "an outer cluster that is not there": lambda f: f["inner_to_outer"].__setitem__(0, -1),
+    "NaN": lambda f: f["inner_centroids"].__setitem__((0, 0), np.nan),
+    "a wrong shape": lambda f: (f.__delitem__("codes"), f.create_dataset("codes", data=np.zeros((600, 3), np.uint8))),
+    "a wrong dtype": lambda f: (f.__delitem__("ids"), f.create_dataset("ids", data=np.arange(600, dtype=np.int32))),
+    "a size beyond the file": lambda f: (f.__delitem__("codes"), f.create_dataset("codes", (10**13, 2), np.uint8)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_inconsistent_files_are_refused(saved: Path, damage: str) -> None:
+    with h5py.File(saved, "r+") as file:
+        DAMAGE[damage](file)
+    with pytest.raises(ValueError, match="is not a usable mlpq index file"):
+        mlpq.MultiLevelPQ.load(saved)
+
+
+def test_a_copy_of_the_file_is_enough(saved: Path, tmp_path: Path) -> None:
+    shutil.move(saved, tmp_path / "elsewhere.h5")
+    assert mlpq.MultiLevelPQ.load(tmp_path / "elsewhere.h5").ntotal == 600
