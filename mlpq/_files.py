@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from pathlib import Path
+from zipfile import BadZipFile
 
 import h5py
 import numpy as np
@@ -14,6 +16,8 @@ from mlpq import _check
 SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs", ".hdf5", ".h5")
 BASE_KEYS, QUERY_KEYS = ("train", "xb", "base", "vectors"), ("test", "xq", "queries")
 IDX_DTYPES = {8: np.dtype(np.uint8)}  # the type byte of the images and labels read here
+
+UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, BadZipFile, zlib.error)
 
 Arrays = dict[str, _check.Array]
 
@@ -34,7 +38,7 @@ def read(path: Path, limit: int | None = None) -> Arrays:
     reader = readers.get(path.suffix, _read_hdf5)
     try:
         return reader(path, limit)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{str(path)!r} cannot be read as vectors: {error}") from error
 
 

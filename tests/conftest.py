@@ -50,6 +50,6 @@ def full_folder() -> Path:
 def trained(ds: mlpq.Dataset) -> dict[str, mlpq.MultiLevelPQ]:
     """One index for each codebook owner over the embedded data set, as in the tour."""
     return {
-        owner: mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True).train(ds.xb).add(ds.xb)  # type: ignore[arg-type]
+        owner: mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True).train(ds.xb).add(ds.xb)
         for owner in ("global", "outer", "inner")
     }

@@ -118,7 +118,7 @@ def test_integers_and_read_only_arrays_are_welcome() -> None:
         (lambda: multi(nbits=4.0), TypeError, "nbits must be .* got 4.0 of type float"),
         (lambda: multi(m=True), TypeError, "m must be .* got the bool True"),
         (lambda: mlpq.ExactIndex(0), ValueError, "d must be a whole number of at least 1; got 0"),
-        (lambda: mlpq.ExactIndex("8"), TypeError, "d must be .* got '8' of type str"),  # type: ignore[arg-type]
+        (lambda: mlpq.ExactIndex("8"), TypeError, "d must be .* got '8' of type str"),
         (lambda: multi(n_outer=5), ValueError, "n_outer must be at most n_inner=4; got 5"),
         (lambda: mlpq.TwoLevelKMeans(8, 3, 4), ValueError, "n_outer must be at most n_inner=3; got 4"),
         (lambda: mlpq.KMeansIndex(8, 0), ValueError, "n_clusters must be a whole number of at least 1; got 0"),
@@ -192,7 +192,7 @@ def test_more_probes_than_cells_count_as_all() -> None:
 
 def test_options_are_keyword_only() -> None:
     with pytest.raises(TypeError, match="positional"):
-        mlpq.MultiLevelPQ(8, 4, 2, 4)  # type: ignore[misc]
+        mlpq.MultiLevelPQ(8, 4, 2, 4)
     with pytest.raises(TypeError, match="positional"):
         TRAINED["MultiLevelPQ"]().search(X, 3, 2)
 

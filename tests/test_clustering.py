@@ -74,7 +74,7 @@ def test_more_than_all_cells_counts_as_all(ds: mlpq.Dataset) -> None:
 
 
 @pytest.mark.parametrize("x", [np.zeros((50, 3)), np.repeat(np.eye(3), 20, axis=0), RNG.standard_normal((10, 3))])
-def test_duplicates_and_tiny_clusters(x: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_duplicates_and_tiny_clusters(x: np.ndarray) -> None:
     km = mlpq.TwoLevelKMeans(3, 10, 4).train(x)
     assert np.isfinite(km.inner_centroids).all()
     assert np.isfinite(km.outer_centroids).all()

@@ -61,7 +61,7 @@ def test_recall_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_arguments(call: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        call()  # type: ignore[operator]
+        call()
 
 
 def test_measure_warms_up_keeps_all_runs_and_holds_the_threads() -> None:

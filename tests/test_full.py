@@ -18,7 +18,7 @@ def full(full_folder: Path) -> mlpq.Dataset:
 
 @pytest.mark.parametrize(("owner", "floor"), [("global", 0.42), ("outer", 0.51), ("inner", 0.64)])
 def test_recall_of_multi_level_pq(full: mlpq.Dataset, owner: str, floor: float) -> None:
-    index = mlpq.MultiLevelPQ(full.d, 100, 10, m=8, nbits=8, codebooks=owner).train(full.xb).add(full.xb)  # type: ignore[arg-type]
+    index = mlpq.MultiLevelPQ(full.d, 100, 10, m=8, nbits=8, codebooks=owner).train(full.xb).add(full.xb)
     _, I = index.search(full.xq, 10, nprobe=3)
     assert mlpq.recall_at_k(I, full.gt, 10) >= floor
 

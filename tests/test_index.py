@@ -19,7 +19,7 @@ def blobs() -> mlpq.Dataset:
 
 def build(ds: mlpq.Dataset, **options: object) -> mlpq.MultiLevelPQ:
     settings = {"n_inner": 16, "n_outer": 4, "m": 6, "nbits": 5} | options
-    return mlpq.MultiLevelPQ(ds.d, **settings).train(ds.xb).add(ds.xb)  # type: ignore[arg-type]
+    return mlpq.MultiLevelPQ(ds.d, **settings).train(ds.xb).add(ds.xb)
 
 
 @pytest.mark.parametrize("nbits", [3, 4, 8])
@@ -133,7 +133,7 @@ def test_small_cells_borrow_a_codebook(blobs: mlpq.Dataset) -> None:
 
 @pytest.mark.parametrize(("owner", "n_train", "codebooks"), [("inner", 300, 1), ("outer", 300, 1), ("global", 4000, 1)])
 def test_the_last_resort_is_the_global_codebook(blobs: mlpq.Dataset, owner: str, n_train: int, codebooks: int) -> None:
-    index = mlpq.MultiLevelPQ(blobs.d, 16, 8, m=6, nbits=8, codebooks=owner)  # type: ignore[arg-type]
+    index = mlpq.MultiLevelPQ(blobs.d, 16, 8, m=6, nbits=8, codebooks=owner)
     index.train(blobs.xb[:n_train]).add(blobs.xb)
     assert len(index.quantizers) == codebooks
     assert set(index.codebook_of_cell) == {0}

@@ -29,7 +29,7 @@ def test_format_bytes(n: float, text: str) -> None:
 
 def test_bars() -> None:
     ax = plots.bars({"one": 0.25, "two": 1.0}, title="Recall")
-    assert [bar.get_width() for bar in ax.patches] == [0.25, 1.0]  # type: ignore[attr-defined]
+    assert [bar.get_width() for bar in ax.patches] == [0.25, 1.0]
     assert [text.get_text() for text in ax.texts] == ["0.25", "1.00"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["one", "two"]
     assert ax.yaxis_inverted()
@@ -40,8 +40,8 @@ def test_stacked_bytes_add_up() -> None:
     ax = plots.stacked_bytes(memories, title="Bytes")
     ends = {}
     for bar in ax.patches:
-        row = round(bar.get_y() + bar.get_height() / 2)  # type: ignore[attr-defined]
-        ends[row] = max(ends.get(row, 0), bar.get_x() + bar.get_width())  # type: ignore[attr-defined]
+        row = round(bar.get_y() + bar.get_height() / 2)
+        ends[row] = max(ends.get(row, 0), bar.get_x() + bar.get_width())
     assert ends == {0: 1000, 1: 4103}
     assert [text.get_text() for text in ax.texts] == ["1.0 kB", "4.1 kB"]
 
@@ -52,7 +52,7 @@ def test_speed_against_recall() -> None:
         "b": [{"recall": 1, "qps": 9}],
     }
     ax = plots.speed_against_recall(sweeps, title="Speed")
-    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.5, 100], [0.7, 50]], [[1, 9]]]  # type: ignore[union-attr]
+    assert [line.get_xydata().tolist() for line in ax.lines] == [[[0.5, 100], [0.7, 50]], [[1, 9]]]
     assert [text.get_text() for text in ax.texts] == ["1", "2"]
 
 

@@ -34,7 +34,7 @@ def test_loaded_index_gives_the_same_and_goes_on(
         for ours, theirs in zip(
             index.search(ds.xq, 10, **options),
             loaded.search(ds.xq, 10, **options),
-            strict=True,  # type: ignore[arg-type]
+            strict=True,
         ):
             assert np.array_equal(ours, theirs)
     loaded.add(ds.xq)

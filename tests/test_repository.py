@@ -1,0 +1,125 @@
+"""What the repository promises about itself: bounds, docstrings, sizes, notebooks in their normal form."""
+
+import ast
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import yaml
+
+import mlpq
+from mlpq import bench
+from tests.conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+MODULES = sorted((ROOT / "mlpq").rglob("*.py"))
+
+
+def requirements(lines: list[str]) -> dict[str, str]:
+    parts = [re.fullmatch(r"([\w-]+)(\[\w+\])?([<>=!~].*)", line.split("#")[0].strip()) for line in lines]
+    return {part[1]: part[3] for part in parts if part}
+
+
+def test_requirements_and_pyproject_agree_and_are_bounded() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    package = requirements(project["dependencies"])
+    everything = requirements((ROOT / "requirements.txt").read_text().splitlines())
+    extras = requirements([line for extra in project["optional-dependencies"].values() for line in extra])
+    assert everything["jupyter-book"] == "==1.0.4.post1"
+    assert package.items() <= everything.items()
+    assert all("<" in bound or "==" in bound for bound in (package | everything | extras).values())
+    assert all(everything.get(name, bound) == bound for name, bound in extras.items())
+    assert "-e ." in (ROOT / "requirements.txt").read_text().splitlines()
+
+
+def test_repository_address_stands_in_one_place() -> None:
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    texts = [name for name in files if Path(name).suffix in {".md", ".yml", ".toml", ".cff", ".py", ".ipynb", ".txt"}]
+    assert [name for name in texts if url in (ROOT / name).read_text()] == ["_config.yml"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_modules_are_short_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    assert text.count("\n") <= 300
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            assert not body or node.end_lineno is None or node.end_lineno - body[0].lineno < 40, node.name
+
+
+def public_functions() -> dict[str, object]:
+    found = {name: getattr(mlpq, name) for name in mlpq.__all__}
+    for name, thing in list(found.items()):
+        if inspect.isclass(thing):
+            methods = {f"{name}.{key}": value for key, value in vars(thing).items() if not key.startswith("_")}
+            found |= {
+                key: value
+                for key, value in methods.items()
+                if callable(value) or isinstance(value, property | classmethod)
+            }
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(public_functions()))
+def test_public_names_are_documented(name: str) -> None:
+    if not name.endswith(".is_trained"):
+        assert inspect.getdoc(public_functions()[name])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_in_normal_form(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3"
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    for cell in code:
+        assert len(cell.source.splitlines()) <= 15, cell.source
+        assert "execution" not in cell.metadata
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+            if "image/png" in output.get("data", {}):
+                assert len(cell.metadata.mystnb.image.alt) > 40, f"no alt text: {cell.source}"
+    text = path.read_text()
+    assert not re.search(r"/(home|root|tmp|Users)/", text)
+    ignored = sum("NBVAL_IGNORE_OUTPUT" in cell.source or "nbval-ignore-output" in str(cell.metadata) for cell in code)
+    assert ignored <= len(code) / 10
+
+
+def test_cited_works_are_in_the_bibliography_and_the_other_way_round() -> None:
+    texts = [path.read_text() for path in [*(ROOT / "book").glob("*.md"), *NOTEBOOKS]]
+    cited = {key for text in texts for group in re.findall(r"\{cite\}`([^`]+)`", text) for key in group.split(",")}
+    known = set(re.findall(r"@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text()))
+    assert cited == known
+
+
+def test_readme_example_runs(tmp_path: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert code
+    np.save(tmp_path / "vectors.npy", mlpq.synthetic(5000, 60, n_clusters=20).xb)
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    run = [sys.executable, "-c", code[1]]
+    done = subprocess.run(run, cwd=tmp_path, env=env, check=True, capture_output=True, text=True)
+    recall, size, _ = done.stdout.split()
+    assert float(recall) > 0.5
+    assert (tmp_path / "vectors.index").stat().st_size == pytest.approx(int(size), rel=0.05)
+
+
+def test_bench_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    bench.main(["--dataset", "fashion-mnist-20k", "--runs", "1"])
+    printed = capsys.readouterr().out
+    assert printed.count("median ratio") == 2
+    assert "recall@10 at nprobe 3: 0.6" in printed or "recall@10 at nprobe 3: 0.7" in printed
