@@ -1,9 +1,13 @@
-"""Kernels of the notebooks run in this folder: relative paths, meant from where pytest was started, are made absolute."""
+"""Makes relative paths absolute: pytest starts the notebooks' kernels in here."""
 
 import os
 from pathlib import Path
 
 if "MLPQ_DATA_DIR" in os.environ:
-    os.environ["MLPQ_DATA_DIR"] = str(Path(os.environ["MLPQ_DATA_DIR"]).absolute())
+    os.environ["MLPQ_DATA_DIR"] = str(
+        Path(os.environ["MLPQ_DATA_DIR"]).absolute()
+    )
 if Path(os.environ.get("MLPQ_DATASET", "")).is_file():
-    os.environ["MLPQ_DATASET"] = str(Path(os.environ["MLPQ_DATASET"]).absolute())
+    os.environ["MLPQ_DATASET"] = str(
+        Path(os.environ["MLPQ_DATASET"]).absolute()
+    )

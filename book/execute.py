@@ -1,9 +1,9 @@
-"""Run every notebook of the book anew and store it in one normal form: `make notebooks`, or name single ones.
+"""Run the notebooks anew and store them in one normal form: `make notebooks`.
 
     python book/execute.py [NOTEBOOK ...]
 
-The normal form has outputs and execution counts in order, and neither widget state, nor timestamps, nor anything that
-depends on the machine's set-up.
+The normal form has outputs and execution counts in order, and neither widget
+state nor timestamps, nor anything that depends on the machine's set-up.
 """
 
 import sys
@@ -14,15 +14,24 @@ from nbclient import NotebookClient
 
 BOOK = Path(__file__).parent
 METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-    "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
+    "kernelspec": {
+        "display_name": "Python 3",
+        "language": "python",
+        "name": "python3",
+    },
+    "language_info": {
+        "name": "python",
+        "file_extension": ".py",
+        "mimetype": "text/x-python",
+    },
 }
 
 
 def execute(path: Path) -> None:
     """Run one notebook in a fresh kernel and write it back; nothing is written when a cell fails."""
     notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(BOOK)}}).execute()
+    resources = {"metadata": {"path": str(BOOK)}}
+    NotebookClient(notebook, timeout=600, resources=resources).execute()
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{path.stem}-{number:02d}"
@@ -31,6 +40,8 @@ def execute(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    for path in [Path(name) for name in sys.argv[1:]] or sorted(BOOK.glob("*.ipynb")):
+    for path in [Path(name) for name in sys.argv[1:]] or sorted(
+        BOOK.glob("*.ipynb")
+    ):
         print(path)
         execute(path)

@@ -64,16 +64,16 @@ def _axes(ax: Axes | None, height: float, width: float = 7.0) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
-def bars(
-    values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", log: bool = False, ax: Axes | None = None
-) -> Axes:
+def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: Axes | None = None) -> Axes:
     """Draw one horizontal bar a name, first on top, each with its value in the given format."""
     with _style():
-        ax = _axes(ax, 0.9 + 0.36 * len(values))
-        drawn = ax.barh(list(values), list(values.values()), color=_colors(values), height=0.7, log=log)
+        ax = _axes(ax, 0.5 + 0.36 * len(values))
+        drawn = ax.barh(list(values), list(values.values()), color=_colors(values), height=0.7)
         ax.bar_label(drawn, [form.format(v) for v in values.values()], padding=4)
-        ax.margins(x=0.2)
+        ax.margins(x=0.15)
         _as_list(ax, title)
+        ax.xaxis.set_visible(False)  # the values stand beside the bars
+        ax.spines["bottom"].set_visible(False)
     return ax
 
 

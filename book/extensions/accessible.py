@@ -1,15 +1,22 @@
-"""Sphinx extension: mends markup that makes pages hard to use with a screen reader."""
+"""Sphinx extension: mends markup that hinders screen readers."""
 
 from typing import Any
 
 from sphinx.application import Sphinx
 
 
-def mend(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """Take the role off the list of references: its children are entries of a bibliography, not list items."""
+def mend(
+    app: Sphinx,
+    page: str,
+    template: str,
+    context: dict[str, Any],
+    doctree: object,
+) -> None:
+    """Take the role off the list of references: its entries are no list items."""
     if "body" in context:
         context["body"] = context["body"].replace(
-            '<div role="list" class="citation-list">', '<div class="citation-list">'
+            '<div role="list" class="citation-list">',
+            '<div class="citation-list">',
         )
 
 
