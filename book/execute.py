@@ -28,7 +28,7 @@ METADATA = {
 
 
 def execute(path: Path) -> None:
-    """Run one notebook in a fresh kernel and write it back; nothing is written when a cell fails."""
+    """Run a notebook and write it back; nothing is written if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(BOOK)}}
     NotebookClient(notebook, timeout=600, resources=resources).execute()

@@ -19,7 +19,7 @@ RIGHT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#999999"
 STYLE: Any = {
     "figure.facecolor": "white",  # pages in dark mode show pictures on white
     "figure.dpi": 144,
-    "font.size": 10,
+    "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
@@ -60,7 +60,7 @@ def _style() -> Iterator[None]:
         plt.rcParams.update(before)
 
 
-def _axes(ax: Axes | None, height: float, width: float = 7.0) -> Axes:
+def _axes(ax: Axes | None, height: float, width: float = 6.4) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
@@ -138,7 +138,7 @@ def images(
     """
     with _style():
         figure, grid = plt.subplots(
-            *x.shape[:2], figsize=(7.2, 0.78 * x.shape[0] + 0.3), squeeze=False, layout="constrained"
+            *x.shape[:2], figsize=(6.4, 0.7 * x.shape[0] + 0.3), squeeze=False, layout="constrained"
         )
         for (i, j), ax in np.ndenumerate(grid):
             ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=0, vmax=255)

@@ -94,7 +94,7 @@ def test_page(browser: Browser, home: str, name: str, scheme: str, width: int) -
             assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
             assert len(image.get_attribute("alt") or "") > 40
         text = page.locator("article").inner_text()
-        for unresolved in ("{glue", "{cite", "[?]", "](", "undefined"):
+        for unresolved in ("{glue", "{cite", "[?]", "](", "undefined", "|:--"):
             assert unresolved not in text
         assert watched.problems == []
 

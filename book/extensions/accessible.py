@@ -12,7 +12,7 @@ def mend(
     context: dict[str, Any],
     doctree: object,
 ) -> None:
-    """Take the role off the list of references: its entries are no list items."""
+    """Take the role off the list of references: it has no list items."""
     if "body" in context:
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">',
