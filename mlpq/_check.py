@@ -38,7 +38,7 @@ def matrix(x: Any, name: str, d: int | None = None) -> FloatMatrix:
     """Return `x` as a C-contiguous float32 matrix of shape (n, d), without a copy where it already is one.
 
     Floats and integers are converted. Refused: any other dtype, other than two dimensions, no rows, NaN, inf and
-    values beyond float32.
+    values whose distances would exceed float32.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "fiu":
@@ -57,6 +57,12 @@ def matrix(x: Any, name: str, d: int | None = None) -> FloatMatrix:
         rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         raise ValueError(
             f"{name} must be finite in float32; NaN or inf in {len(rows)} of {len(matrix)} rows, first in row {rows[0]}"
+        )
+    largest = max(matrix.max(), -matrix.min())
+    bound = (np.finfo(np.float32).max / (4 * array.shape[1])) ** 0.5
+    if largest > bound:  # a squared distance, up to d * (2 * bound)**2, would overflow
+        raise ValueError(
+            f"{name} must stay within ±{bound:.1e} for float32 distances; got {largest:.1e}; divide it by a constant"
         )
     return matrix
 

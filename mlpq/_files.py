@@ -49,7 +49,7 @@ def _read_npy(path: Path, limit: int | None) -> Arrays:
 def _read_npz(path: Path, limit: int | None) -> Arrays:
     with np.load(path, allow_pickle=False) as file:
         base, queries = _keys(list(file))
-        arrays = {"xb": _check.matrix(file[base][:limit], base)}
+        arrays = {"xb": _check.matrix(file[base][:limit].copy(), base)}  # a view would keep the rest in memory
         if queries:
             arrays["xq"] = _check.matrix(file[queries], queries)
     return arrays
@@ -85,7 +85,8 @@ def _read_vecs(path: Path, limit: int | None) -> Arrays:
 def _read_hdf5(path: Path, limit: int | None) -> Arrays:
     """Read the ann-benchmarks layout: train, test, neighbors, distances; here also train_labels and test_labels."""
     with h5py.File(path, "r") as file:
-        if (metric := file.attrs.get("distance", "euclidean")) != "euclidean":
+        metric = file.attrs.get("distance", "euclidean")
+        if (metric.decode() if isinstance(metric, bytes) else metric) != "euclidean":
             raise ValueError(f"its distance is {metric}; mlpq searches by Euclidean distance")
         base, queries = _keys([name for name in file if isinstance(file[name], h5py.Dataset)])
         arrays = {"xb": _rows(file[base], limit)}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Self
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq.clustering import KMeans
-from mlpq.distance import SPARE, nearest, refine, smallest, squared_l2
+from mlpq.distance import SPARE, blocks, refine, smallest, squared_l2
 from mlpq.lists import InvertedLists
 from mlpq.storage import Memory
 
 
 class ExactIndex:
-    """Brute force: every query is compared with every vector.
+    """Brute force: Faiss compares every query with every vector; the nearest are then ordered by directly summed distances.
 
     Args:
         d: dimension of the vectors.
@@ -58,8 +59,12 @@ class ExactIndex:
         """
         k = _check.integer(k, "k", 1)
         x = _check.matrix(xq, "xq", self.d)
-        _, candidates = nearest(x, self.vectors, min(k, self.ntotal) + SPARE)
-        return refine(x, self.vectors, candidates, k)
+        spare = min(k + SPARE, self.ntotal)
+        D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
+        for rows in blocks(len(x), max(self.d, spare)):
+            candidates = faiss.knn(x[rows], self.vectors, spare)[1] if spare else np.empty((len(x[rows]), 0), np.int64)
+            D[rows], I[rows] = refine(x[rows], self.vectors, candidates, k)
+        return D, I
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""
@@ -130,14 +135,23 @@ class KMeansIndex:
         k = _check.integer(k, "k", 1)
         x = _check.matrix(xq, "xq", self.d)
 
+        probes = self.clusters.probe(x, nprobe)
+        spare = min(k + SPARE, max(1, self.ntotal))
+        D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
+        for rows in blocks(len(x), self.lists.entries(probes.shape[1], spare)):
+            D[rows], I[rows] = self._search(x[rows], probes[rows], k, spare)
+        return D, I
+
+    def _search(self, x: FloatMatrix, probes: IdMatrix, k: int, spare: int) -> tuple[FloatMatrix, IdMatrix]:
+        lists = self.lists
+
         def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
-            vectors = self.lists.rows[self.lists.cell(cell)]
+            vectors = lists.rows[lists.cell(cell)]
             return smallest(squared_l2(x[queries], vectors), min(k, len(vectors)))
 
-        probes = self.clusters.probe(x, nprobe)
-        _, candidates = self.lists.search(probes, min(k, self.ntotal) + SPARE, scan, self.d)
-        D, I = refine(x, self.lists.rows, candidates, k)
-        return D, self.lists.to_ids(I)
+        _, candidates = lists.search(probes, spare, scan, self.d)
+        D, I = refine(x, lists.rows, candidates, k)
+        return D, lists.to_ids(I)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

@@ -30,7 +30,7 @@ def sample(n: int, size: int, seed: int) -> npt.NDArray[np.int64]:
 class Iteration(NamedTuple):
     """What one Lloyd iteration reports."""
 
-    inertia: float  # sum of squared distances of the training points to their centroids
+    inertia: float  # sum of squared distances to the centroids that the iteration began with
     imbalance: float  # k * sum(n_i^2) / n^2 over the cluster sizes n_i: 1 when all are equal
     n_split: int  # empty clusters re-seeded by splitting a large one
 
@@ -46,7 +46,8 @@ class KMeans:
 
     Attributes:
         centroids: (k, d) float32, after `train`.
-        history: one `Iteration` per Lloyd iteration, after `train`.
+        history: one `Iteration` per Lloyd iteration, after `train`, over the points that it used: beyond 256 per cluster
+            those are a sample, as in Faiss.
 
     Example:
         >>> km = KMeans(2, 3).train(np.random.default_rng(0).random((100, 2)))

@@ -69,7 +69,7 @@ class Dataset:
     @property
     def image_shape(self) -> tuple[int, int] | None:
         """Height and width where the vectors are images, else None."""
-        return (28, 28) if self.name.startswith("fashion-mnist") else None
+        return (28, 28) if self.name in ("fashion-mnist-20k", "fashion-mnist") else None
 
 
 def load_dataset(name: str | os.PathLike[str] | None = None, *, limit: int | None = None) -> Dataset:
@@ -207,7 +207,7 @@ SYNTHETIC_BLOCK = 1 << 14  # rows generated from one seed: the same row for any 
 def synthetic_chunks(
     n: int, d: int, *, n_clusters: int = 100, intrinsic_dim: int = 16, seed: int = 0, skip_blocks: int = 0
 ) -> Iterator[FloatMatrix]:
-    """Yield n vectors of dimension d in blocks of at most 16,384 rows: clusters of low intrinsic dimension.
+    """Return an iterator over n vectors of dimension d in blocks of at most 16,384 rows: clusters of low intrinsic dimension.
 
     A vector is a cluster's centre, plus a Gaussian in that cluster's own `intrinsic_dim`-dimensional subspace, plus a
     little noise in all d. Same arguments, same vectors; `skip_blocks` starts that many blocks later.
@@ -218,17 +218,21 @@ def synthetic_chunks(
     sizes = {"n": n, "d": d, "n_clusters": n_clusters, "intrinsic_dim": intrinsic_dim}
     n, d, n_clusters, intrinsic_dim = (_check.integer(value, name, 1) for name, value in sizes.items())
     seed = _check.integer(seed, "seed", 0)
+    skip_blocks = _check.integer(skip_blocks, "skip_blocks", 0)
     model = np.random.default_rng([seed, 0])
     centres = model.standard_normal((n_clusters, d), np.float32)
     bases = model.standard_normal((n_clusters, intrinsic_dim, d), np.float32) / np.float32(intrinsic_dim**0.5)
-    for block, start in enumerate(range(0, n, SYNTHETIC_BLOCK), 1 + skip_blocks):
-        rng = np.random.default_rng([seed, block])
+
+    def block(number: int) -> FloatMatrix:
+        rng = np.random.default_rng([seed, 1 + skip_blocks + number])
         cluster = rng.integers(0, n_clusters, SYNTHETIC_BLOCK)
         inner = rng.standard_normal((SYNTHETIC_BLOCK, intrinsic_dim), np.float32)
         x = 0.05 * rng.standard_normal((SYNTHETIC_BLOCK, d), np.float32) + centres[cluster]
         for c in np.unique(cluster):
             x[cluster == c] += inner[cluster == c] @ bases[c]
-        yield x[: n - start]
+        return x[: n - number * SYNTHETIC_BLOCK]
+
+    return (block(number) for number in range(-(-n // SYNTHETIC_BLOCK)))
 
 
 def synthetic(

@@ -9,16 +9,18 @@ import numpy.typing as npt
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 
-BLOCK = 1 << 22  # entries of one block of distances (16 MB of float32): bounds the working set of any batch
+BLOCK = 1 << 22  # entries of all blocks of distances in work at once (16 MB of float32): bounds the working set
 SPARE = 8  # candidates beyond k that `refine` looks at, so that rounding in `squared_l2` does not lose a neighbour
 
 
 def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
     """Return all squared distances between rows of x (n, d) and rows of y (k, d), shape (n, k).
 
-    ||x - y||^2 = ||x||^2 - 2 x.y + ||y||^2 needs one matrix product. Its rounding error is relative to the norms, not
-    to the distance; `refine` recomputes the few distances that matter.
+    ||x - y||^2 = ||x||^2 - 2 x.y + ||y||^2 needs one matrix product. Its rounding error is relative to the norms, so
+    both sides are first shifted to the mean of y; `refine` recomputes the few distances that matter.
     """
+    centre = y.mean(axis=0)
+    x, y = x - centre, y - centre
     D: FloatMatrix = x @ y.T
     D *= -2
     D += np.einsum("ij,ij->i", y, y)
@@ -43,8 +45,8 @@ def smallest(D: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
 
 
 def blocks(n: int, entries_per_row: int) -> list[slice]:
-    """Cut n rows into slices of at most `BLOCK` entries each (at least one row)."""
-    step = max(1, BLOCK // max(1, entries_per_row))
+    """Cut n rows into slices of at least one row; as many as there are threads hold at most `BLOCK` entries."""
+    step = max(1, BLOCK // faiss.omp_get_max_threads() // max(1, entries_per_row))
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
@@ -66,6 +68,8 @@ def refine(x: FloatMatrix, y: FloatMatrix, candidates: IdMatrix, k: int) -> tupl
 
     Shapes (n, k), padded with +inf and -1; ties go to the lower row number.
     """
+    if len(y) == 0:
+        return pad(np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64), k)
     I = np.sort(candidates, axis=1)
     D = np.empty(I.shape, np.float32)
     rows = np.maximum(I, 0)

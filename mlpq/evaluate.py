@@ -15,7 +15,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from mlpq import _check
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq.distance import blocks
 from mlpq.index import MultiLevelPQ
 
@@ -38,13 +38,13 @@ def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
     Raises:
         TypeError, ValueError: not ids, other numbers of queries, fewer than k columns, k < 1.
     """
-    return float(_found(I, gt, k, k).mean())
+    return float(_found(I, gt, _check.integer(k, "k", 1), k).mean())
 
 
 def recall_1_at_r(I: npt.ArrayLike, gt: npt.ArrayLike, r: int) -> float:
     """Return the share of queries whose one true nearest stands among the first r found: 1-recall@r.
 
-    This is the recall of Jégou, Douze & Schmid (2011, section V-B); at equal r it is the larger number.
+    This is the recall of Jégou, Douze & Schmid (2011, section V-B); at equal r it is usually the larger number.
 
     Args:
         I: (nq, >= r) ids found.
@@ -57,7 +57,7 @@ def recall_1_at_r(I: npt.ArrayLike, gt: npt.ArrayLike, r: int) -> float:
     Raises:
         TypeError, ValueError: as in `recall_at_k`.
     """
-    return float(_found(I, gt, 1, r).mean())
+    return float(_found(I, gt, 1, _check.integer(r, "r", 1)).mean())
 
 
 def recall_by_distance(D: npt.ArrayLike, distances: npt.ArrayLike, k: int, *, rtol: float = 1e-5) -> float:
@@ -79,30 +79,26 @@ def recall_by_distance(D: npt.ArrayLike, distances: npt.ArrayLike, k: int, *, rt
         ValueError: other numbers of queries, fewer than k columns, k < 1.
     """
     found, true = np.asarray(D, np.float64), np.asarray(distances, np.float64)
-    k = _check_columns(found, "D", true, "distances", k, k)
+    _check_columns(found, "D", true, "distances", _check.integer(k, "k", 1), k)
     return float((found[:, :k] <= true[:, k - 1 : k] * (1 + rtol)).mean())
 
 
 def _found(I: npt.ArrayLike, gt: npt.ArrayLike, k: int, r: int) -> npt.NDArray[np.bool_]:
     """Return whether each of the true k nearest is among the first r found: (nq, k)."""
     found, true = _check.ids(I, "I"), _check.ids(gt, "gt")
-    r = _check_columns(found, "I", true, "gt", r, min(k, r))
+    _check_columns(found, "I", true, "gt", r, k)
     hits = np.empty((len(true), k), bool)
     for rows in blocks(len(true), k * r):
-        hits[rows] = (true[rows, :k, None] == found[rows, None, :r]).any(axis=2)
+        hits[rows] = (true[rows, :k, None] == found[rows, None, :r]).any(axis=2) & (true[rows, :k] >= 0)
     return hits
 
 
-def _check_columns(
-    found: npt.NDArray[Any], found_name: str, true: npt.NDArray[Any], true_name: str, r: int, k: int
-) -> int:
-    r = _check.integer(r, "k", 1)
+def _check_columns(found: Array, found_name: str, true: Array, true_name: str, r: int, k: int) -> None:
     for array, name, columns in ((found, found_name, r), (true, true_name, k)):
         if array.ndim != 2 or array.shape[1] < columns:
             raise ValueError(f"{name} must have shape (nq, {columns} or more); got shape {array.shape}")
     if len(found) != len(true) or len(found) == 0:
         raise ValueError(f"{found_name} and {true_name} must hold the same queries; got {len(found)} and {len(true)}")
-    return r
 
 
 @dataclass(frozen=True)
@@ -205,7 +201,10 @@ def error_decomposition(
     Raises:
         TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.
     """
+    k = _check.integer(k, "k", 1)
     true = _check.ids(gt, "gt")[:, :k]
+    if true.size and (true.min() < 0 or true.max() >= index.ntotal):
+        raise ValueError(f"gt must hold ids from 0 to {index.ntotal - 1}; got {true.min()} to {true.max()}")
     search = partial(index.search, xq, nprobe=nprobe, n_outer_probe=n_outer_probe)
     _, I = search(k, rerank=rerank)
     found = _found(I, true, k, k)

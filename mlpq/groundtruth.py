@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix
 from mlpq.storage import replacing
+
+log = logging.getLogger(__name__)
 
 K = 100  # neighbours a query, as in ann-benchmarks
 ROWS, QUERIES = 8192, 512  # of one block: 32 MB of float64 distances
@@ -70,9 +73,12 @@ def cached(xb: FloatMatrix, xq: FloatMatrix, folder: Path) -> tuple[Ids, FloatMa
         verify(xb, xq, gt, distances)
     except (OSError, KeyError, ValueError):  # absent or damaged: compute
         gt, distances = compute(xb, xq, progress=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part, h5py.File(part, "w") as file:
-            file["neighbors"], file["distances"] = gt, distances
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as part, h5py.File(part, "w") as file:
+                file["neighbors"], file["distances"] = gt, distances
+        except OSError as error:
+            log.warning("the neighbours computed are not kept: %s", error)
     return gt, distances
 
 

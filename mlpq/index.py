@@ -17,7 +17,7 @@ from mlpq import _check, storage
 from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
-from mlpq.distance import refine
+from mlpq.distance import blocks, refine
 from mlpq.lists import InvertedLists
 from mlpq.pq import ProductQuantizer, unpack
 from mlpq.storage import Memory
@@ -193,6 +193,8 @@ class MultiLevelPQ:
         Raises:
             RuntimeError: not trained; rerank without the originals.
             ValueError, TypeError: as in `train`; k < 1, nprobe < 1, n_outer_probe < 1, rerank < 0.
+
+        Several threads may search at once; none may add or train meanwhile.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "search")
         k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
@@ -200,16 +202,24 @@ class MultiLevelPQ:
             raise RuntimeError("rerank needs the original vectors: create the index with keep_originals=True")
         x = _check.matrix(xq, "xq", self.d)
         probes = self.clusters.probe(x, nprobe, n_outer_probe)
+        shortlist = min(max(1, rerank) * k, max(k, self.ntotal))
+        D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
+        for rows in blocks(len(x), self.lists.entries(probes.shape[1], shortlist)):
+            found = self._shortlist(x[rows], probes[rows], shortlist)
+            D[rows], I[rows] = refine(x[rows], self.originals, found[1], k) if rerank else found
+        return D, I
+
+    def _shortlist(self, x: FloatMatrix, probes: IdMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the k best by code, ids and asymmetric distances, among the cells probed."""
+        lists = self.lists
 
         def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
             pq = self.quantizers[int(self.codebook_of_cell[cell])]
-            codes = unpack(self.lists.rows[self.lists.cell(cell)], self.m, self.nbits)
+            codes = unpack(lists.rows[lists.cell(cell)], self.m, self.nbits)
             return pq._scan(x[queries] - self.clusters.inner_centroids[cell], codes, k)
 
-        shortlist = min(max(1, rerank) * k, max(k, self.ntotal))
-        D, I = self.lists.search(probes, shortlist, scan, max(self.d, self.m * self.ksub))
-        I = self.lists.to_ids(I)
-        return refine(x, self.originals, I, k) if rerank else (D, I)
+        D, I = lists.search(probes, k, scan, max(self.d, self.m * self.ksub))
+        return D, lists.to_ids(I)
 
     # ---- bytes -------------------------------------------------------------------------------------------------
 
@@ -228,7 +238,7 @@ class MultiLevelPQ:
         }
 
     def memory(self) -> Memory:
-        """Return the bytes of every component, with the sum as `.total`; the saved file has the same size."""
+        """Return the bytes of every component, with the sum as `.total`; the saved file adds some 10 kB of format."""
         return Memory.of(self._arrays())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -256,9 +266,7 @@ class MultiLevelPQ:
         """
         settings, arrays = storage.read(path)
         with storage.explained(path):
-            index = cls(settings.pop("d"), **settings)
-            storage.check_index(index, arrays)
-        return index._restored(arrays)
+            return cls(settings.pop("d"), **settings)._restored(arrays)
 
     def _restored(self, arrays: dict[str, Array]) -> Self:
         clusters = self.clusters

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
-from mlpq.distance import blocks, smallest
+from mlpq.distance import blocks, pad, smallest
 
 # scan(cell, rows of its queries, k) -> (D, I), both (len(rows), min(k, size of the cell)); I counts within the cell
 Scan = Callable[[int, npt.NDArray[np.int64], int], tuple[FloatMatrix, IdMatrix]]
@@ -59,27 +59,17 @@ class InvertedLists:
         Returns:
             D and I, both (nq, k); I counts rows of `rows`, not ids. Padded with +inf and -1.
         """
-        k_found = min(k, len(self.ids))
-        D = np.full((len(probes), k), np.inf, np.float32)
-        I = np.full((len(probes), k), -1, np.int64)
-        for queries in blocks(len(probes), probes.shape[1] * k_found):
-            D[queries, :k_found], I[queries, :k_found] = self._search(
-                probes[queries], queries.start, k_found, scan, width
-            )
-        return D, I
-
-    def _search(self, probes: IdMatrix, first: int, k: int, scan: Scan, width: int) -> tuple[FloatMatrix, IdMatrix]:
-        """Search one block of queries, of which the first has number `first`."""
         nq, nprobe = probes.shape
-        D = np.full((nq, nprobe, k), np.inf, np.float32)
-        I = np.full((nq, nprobe, k), -1, np.int64)
+        k_cell = min(k, int(self.sizes.max()))  # no cell yields more
+        D = np.full((nq, nprobe, k_cell), np.inf, np.float32)
+        I = np.full((nq, nprobe, k_cell), -1, np.int64)
         pairs = np.argsort(probes, axis=None, kind="stable")  # (query, probe rank) pairs, cell by cell
         starts = np.searchsorted(probes.ravel()[pairs], np.arange(len(self.sizes) + 1))
 
         def scan_cell(c: int) -> None:
             queries, ranks = np.divmod(pairs[starts[c] : starts[c + 1]], nprobe)
             for part in blocks(len(queries), max(width, int(self.sizes[c]))):
-                D_cell, I_cell = scan(c, first + queries[part], k)
+                D_cell, I_cell = scan(c, queries[part], k_cell)
                 found = D_cell.shape[1]
                 D[queries[part], ranks[part], :found] = D_cell
                 I[queries[part], ranks[part], :found] = self.offsets[c] + I_cell
@@ -90,8 +80,12 @@ class InvertedLists:
                 scan_cell(c)
         else:
             in_threads(scan_cell, visited)
-        D, columns = smallest(D.reshape(nq, -1), k)
-        return D, np.take_along_axis(I.reshape(nq, -1), columns, axis=1)
+        D, columns = smallest(D.reshape(nq, -1), min(k, nprobe * k_cell))
+        return pad(D, np.take_along_axis(I.reshape(nq, -1), columns, axis=1), k)
+
+    def entries(self, nprobe: int, k: int) -> int:
+        """Return the entries that `search` holds for a query: callers cut a batch into blocks by it."""
+        return nprobe * min(k, int(self.sizes.max())) + k
 
     def to_ids(self, I: IdMatrix) -> IdMatrix:
         """Turn row numbers into ids; -1 stays."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -87,7 +88,7 @@ def stacked_bytes(memories: Mapping[str, Mapping[str, int]], *, title: str, ax: 
         parts = {c.replace("_", " "): np.array([m.get(c, 0) for m in memories.values()]) for c in shown}
         parts["the rest"] = np.array(totals) - sum(parts.values())
         left = np.zeros(len(memories))
-        for (component, widths), color in zip(parts.items(), [*PALETTE[: len(shown)], NEUTRAL], strict=True):
+        for (component, widths), color in zip(parts.items(), [*_colors(shown), NEUTRAL], strict=True):
             ax.barh(list(memories), widths, left=left, label=component, color=color, height=0.7)
             left += widths
         for row, total in enumerate(totals):
@@ -105,7 +106,7 @@ def speed_against_recall(
     """Draw one line a method through its (recall, qps) points, each point marked with its nprobe where it has one."""
     with _style():
         ax = _axes(ax, 4.2)
-        for (name, rows), color, marker in zip(sweeps.items(), _colors(sweeps), MARKERS, strict=False):
+        for (name, rows), color, marker in zip(sweeps.items(), _colors(sweeps), cycle(MARKERS), strict=False):
             recall, qps = [row["recall"] for row in rows], [row["qps"] for row in rows]
             ax.plot(recall, qps, color=color, marker=marker, label=name)
             for row in rows:
@@ -129,31 +130,34 @@ def images(
     *,
     rows: Sequence[str],
     right: npt.NDArray[np.bool_] | None = None,
-    title: str = "",
+    query: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """Draw images (len(rows), columns, d) as a grid of labelled rows; return its axes.
 
     Args:
         right: (len(rows), columns) bool: frames an image in solid green, or in dashed orange; None draws no frames.
+        query: (d,) drawn alone in a row above.
     """
+    above = int(query is not None)
     with _style():
-        figure, grid = plt.subplots(
-            *x.shape[:2], figsize=(6.4, 0.7 * x.shape[0] + 0.3), squeeze=False, layout="constrained"
-        )
-        for (i, j), ax in np.ndenumerate(grid):
-            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+        size = (6.4, 0.7 * (len(x) + above) + 0.2)
+        grid = plt.subplots(len(x) + above, x.shape[1], figsize=size, squeeze=False, layout="constrained")[1]
+        for ax in grid.flat:
             ax.set(xticks=[], yticks=[])
-            for spine in ax.spines.values():
-                spine.set(visible=right is not None, linewidth=2)
-                if right is not None:
-                    spine.set(color=RIGHT if right[i, j] else WRONG, linestyle="-" if right[i, j] else "--")
-        for ax, label in zip(grid[:, 0], rows, strict=True):
+            ax.spines[:].set_visible(False)
+        for (i, j), ax in np.ndenumerate(grid[above:]):
+            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+            if right is not None:
+                color, line = (RIGHT, "-") if right[i, j] else (WRONG, "--")
+                ax.spines[:].set(visible=True, linewidth=2, color=color, linestyle=line)
+        if query is not None:
+            grid[0, 0].imshow(query.reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+        for ax, label in zip(grid[:, 0], ["query"] * above + list(rows), strict=True):
             ax.set_ylabel(label, rotation=0, ha="right", va="center")
-        figure.suptitle(title, x=0, ha="left", weight="bold")
     return grid
 
 
-def _colors(names: Mapping[str, Any]) -> list[str]:
+def _colors(names: Collection[str]) -> list[str]:
     return [PALETTE[i % len(PALETTE)] for i in range(len(names))]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
-from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads
 from mlpq.clustering import MAX_SEED
 from mlpq.distance import blocks, pad, smallest
@@ -127,10 +127,8 @@ class ProductQuantizer:
         """
         _check.trained(self.is_trained, "ProductQuantizer", "distance_table")
         x = _check.matrix(xq, "xq", self.d)
-        tables = self._tables(x).transpose(2, 0, 1)
-        sub = x.reshape(len(x), self.m, self.dsub)
-        norms = np.einsum("njd,njd->nj", sub, sub)[:, :, None]
-        distances: Array3 = np.maximum(tables + norms, 0)
+        tables, norms = self._tables(x)
+        distances: Array3 = np.maximum((tables + norms[:, None]).transpose(2, 0, 1), 0, order="C")
         return distances
 
     def search(self, xq: npt.ArrayLike, codes: npt.ArrayLike, k: int) -> tuple[FloatMatrix, IdMatrix]:
@@ -161,29 +159,38 @@ class ProductQuantizer:
         in_threads(scan, blocks(len(x), max(len(indices), self.m * self.ksub)))
         return pad(D, I, k)
 
-    def _tables(self, x: FloatMatrix) -> Array3:
-        """Distance tables less the queries' own norms, by one batched matrix product: ||c||^2 - 2 x.c.
+    def _tables(self, x: FloatMatrix) -> tuple[Array3, FloatMatrix]:
+        """Return distance tables less the queries' norms, by one batched matrix product, and those norms (m, n).
 
+        ||x - c||^2 = (||c||^2 - 2 x.c) + ||x||^2, with x and c shifted to the mean of the codewords, against rounding.
         Queries come last, (m, ksub, n): a sub-code then selects the entries of all queries at once.
         """
-        sub = (-2 * x).reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
-        tables: Array3 = self.codebooks @ sub
-        tables += np.einsum("jcd,jcd->jc", self.codebooks, self.codebooks)[:, :, None]
-        return tables
+        centre = self.codebooks.mean(axis=1)
+        codebooks = self.codebooks - centre[:, None]
+        sub = (x - centre.ravel()).reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
+        norms: FloatMatrix = np.einsum("jdn,jdn->jn", sub, sub)
+        tables: Array3 = (-2 * codebooks) @ sub
+        tables += np.einsum("jcd,jcd->jc", codebooks, codebooks)[:, :, None]
+        return tables, norms
 
-    def _scan(self, x: FloatMatrix, indices: npt.NDArray[np.intp], k: int) -> tuple[FloatMatrix, IdMatrix]:
+    def _scan(self, x: FloatMatrix, indices: Array, k: int) -> tuple[FloatMatrix, IdMatrix]:
         """Return the min(k, n) nearest of n codes: the loops over codes and queries are NumPy's."""
-        tables = self._tables(x)
+        tables, norms = self._tables(x)
         D = tables[0][indices[:, 0]]  # (n, nq)
         for j in range(1, self.m):
             D += tables[j][indices[:, j]]
-        D += np.einsum("nd,nd->n", x, x)
+        D += norms.sum(axis=0)
         return smallest(np.maximum(D.T, 0, order="C"), min(k, len(indices)))
 
 
-def unpack(codes: Codes, m: int, nbits: int) -> npt.NDArray[np.intp]:
-    """Return the sub-codes (n, m) of packed codes (n, code_size): nbits each, lowest bit first."""
-    if nbits in (8, 16):  # a sub-code is a whole little-endian integer
-        return codes.view(f"<u{nbits // 8}").astype(np.intp)
-    bits = np.unpackbits(codes, axis=1, count=m * nbits, bitorder="little").reshape(len(codes), m, nbits)
-    return bits @ (1 << np.arange(nbits))
+def unpack(codes: Codes, m: int, nbits: int) -> Array:
+    """Return the sub-codes of packed codes (n, code_size), nbits each, lowest bit first: (n, m) uint8 or uint16."""
+    dtype = np.dtype("u1" if nbits <= 8 else "<u2")
+    if nbits == 8 * dtype.itemsize:
+        return codes.view(dtype)
+    indices = np.zeros((len(codes), m), dtype)
+    for rows in blocks(len(codes), m * nbits):
+        bits = np.unpackbits(codes[rows], axis=1, count=m * nbits, bitorder="little").reshape(-1, m, nbits)
+        for bit in range(nbits):
+            indices[rows] |= bits[:, :, bit].astype(dtype) << bit
+    return indices

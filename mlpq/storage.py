@@ -7,15 +7,13 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h5py
 import numpy as np
 
+from mlpq import _check
 from mlpq._check import Array
-
-if TYPE_CHECKING:
-    from mlpq.index import MultiLevelPQ
 
 FORMAT, VERSION = "mlpq-index", 1
 SETTINGS = ("d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals")
@@ -91,7 +89,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
         if file.attrs["version"] != VERSION:
             raise ValueError(f"it has version {file.attrs['version']}, and this mlpq reads version {VERSION}")
         settings = {name: _plain(file.attrs[name]) for name in SETTINGS}
-        return settings, {name: _read_array(file[name]) for name in file}
+        arrays = {name: _read_array(file[name]) for name in file}
+        _check_index(settings, arrays)
+        return settings, arrays
 
 
 def _plain(value: Any) -> Any:
@@ -106,21 +106,24 @@ def _read_array(dataset: Any) -> Array:
     return np.asarray(dataset[...])
 
 
-def check_index(index: MultiLevelPQ, arrays: Mapping[str, Array]) -> None:
-    """Refuse arrays that do not fit the index's settings, or each other."""
-    n, cells, outer = len(arrays["ids"]), index.clusters.n_inner, index.clusters.n_outer
-    books = len(arrays["codebooks"])
+def _check_index(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Refuse arrays that do not fit the settings, or each other."""
+    d, cells, outer = (_check.integer(settings[name], name, 1) for name in ("d", "n_inner", "n_outer"))
+    m, nbits = _check.subvectors(d, settings["m"], settings["nbits"])
+    n, books = (len(arrays[name]) if name in arrays else 0 for name in ("ids", "codebooks"))
     expected: dict[str, tuple[tuple[int, ...], type]] = {
-        "codes": ((n, index.code_size), np.uint8),
+        "codes": ((n, (m * nbits + 7) // 8), np.uint8),
         "ids": ((n,), np.int64),
         "list_offsets": ((cells + 1,), np.int64),
-        "codebooks": ((books, index.m, index.ksub, index.d // index.m), np.float32),
+        "codebooks": ((books, m, 2**nbits, d // m), np.float32),
         "codebook_of_cell": ((cells,), np.int64),
-        "inner_centroids": ((cells, index.d), np.float32),
-        "outer_centroids": ((outer, index.d), np.float32),
+        "inner_centroids": ((cells, d), np.float32),
+        "outer_centroids": ((outer, d), np.float32),
         "inner_to_outer": ((cells,), np.int64),
-        "originals": ((n if index.keep_originals else 0, index.d), np.float32),
+        "originals": ((n if settings["keep_originals"] else 0, d), np.float32),
     }
+    if missing := [name for name in expected if name not in arrays]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
     for name, (shape, dtype) in expected.items():
         array = arrays[name]
         if array.shape != shape or array.dtype != dtype:
