@@ -34,6 +34,7 @@ BAD_MATRICES = {
     ),
     "inf": (np.where(X > 2, -np.inf, X), ValueError, "must be finite in float32"),
     "beyond float32": (X * 1e39, ValueError, "must be finite in float32"),
+    "distances beyond float32": (X * 1e19, ValueError, r"must stay within ±3.3e\+18 for float32 distances; got \d"),
 }
 
 TRAINED: dict[str, Callable[[], Any]] = {

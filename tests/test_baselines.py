@@ -97,3 +97,15 @@ def test_kmeans_index_against_plain_reference(k: int) -> None:
         D_ref, rows = reference.exact(xb[members], xq[q : q + 1], k)
         assert np.array_equal(I[q], np.where(rows[0] < 0, -1, members[rows[0]]))
         np.testing.assert_allclose(D[q], D_ref[0], rtol=1e-5)
+
+
+def test_vectors_far_from_the_origin() -> None:
+    xb, xq = RNG.standard_normal((1500, 16)) + 1000, RNG.standard_normal((40, 16)) + 1000
+    xb, xq = xb.astype(np.float32), xq.astype(np.float32)
+    gt = reference.exact(xb, xq, 10)[1]
+    assert mlpq.recall_at_k(mlpq.ExactIndex(16).add(xb).search(xq, 10)[1], gt, 10) == 1.0
+    index = mlpq.KMeansIndex(16, 8).train(xb).add(xb)
+    assert mlpq.recall_at_k(index.search(xq, 10, nprobe=8)[1], gt, 10) == 1.0
+    pq = mlpq.ProductQuantizer(16, 4, 6).train(xb)
+    D, I = pq.search(xq, pq.encode(xb), 10)
+    assert reference.same_up_to_ties(D, I, *reference.adc(xq, pq.decode(pq.encode(xb)), 10), 1e-3)

@@ -18,6 +18,10 @@ def test_recall_by_hand() -> None:
     assert mlpq.recall_1_at_r([[3, 1, 9], [7, 8, 4]], gt, 3) == 1.0
 
 
+def test_padding_is_no_neighbour() -> None:
+    assert mlpq.recall_at_k([[0, -1, -1]], [[0, -1, -1]], 3) == 1 / 3
+
+
 def test_recall_is_not_agreement_by_position() -> None:
     gt = np.arange(10)[None]
     I = np.roll(gt, 1)
@@ -53,6 +57,7 @@ def test_recall_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: mlpq.recall_at_k([[1.0]], [[1]], 1), TypeError, "I must hold integer ids; got dtype float64"),
         (lambda: mlpq.recall_at_k([1], [[1]], 1), ValueError, "I must have shape"),
         (lambda: mlpq.recall_at_k([[1]], [[1]], 0), ValueError, "k must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.recall_1_at_r([[1]], [[1]], 0), ValueError, "r must be a whole number of at least 1; got 0"),
         (lambda: mlpq.recall_1_at_r([[1]], [[1]], 2), ValueError, r"I must have shape \(nq, 2 or more\)"),
         (lambda: mlpq.recall_by_distance([[1.0]], [[1.0]], 2), ValueError, r"D must have shape \(nq, 2 or more\)"),
         (lambda: mlpq.measure(lambda: None, 0), ValueError, "nq must be"),
@@ -129,3 +134,11 @@ def test_markdown_table() -> None:
         "| 1 | 2 |",
         "| 3 | 4 |",
     ]
+
+
+def test_decomposition_refuses_ids_that_were_never_added(
+    ds: mlpq.Dataset, trained: dict[str, mlpq.MultiLevelPQ]
+) -> None:
+    for bad in (-1, 20_000):
+        with pytest.raises(ValueError, match="gt must hold ids from 0 to 19999; got"):
+            mlpq.error_decomposition(trained["inner"], ds.xq[:1], np.full((1, 10), bad), 10, 3)

@@ -1,8 +1,12 @@
 """MultiLevelPQ: against plain loops, against Faiss's IVF-PQ, and the facts that hold whatever the data."""
 
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 import mlpq
 from mlpq.bench import plain_search
@@ -231,3 +235,38 @@ def test_bytes_are_counted_component_by_component(blobs: mlpq.Dataset) -> None:
         "originals": 4000 * 24 * 4,
     }
     assert index.memory().total == sum(index.memory().values())
+
+
+def test_reranking_an_empty_index_finds_nothing(blobs: mlpq.Dataset) -> None:
+    index = mlpq.MultiLevelPQ(blobs.d, 16, 4, m=6, nbits=5, keep_originals=True).train(blobs.xb)
+    D, I = index.search(blobs.xq, 3, nprobe=2, rerank=5)
+    assert (I == -1).all()
+    assert np.isinf(D).all()
+
+
+def test_threads_may_search_at_once(blobs: mlpq.Dataset) -> None:
+    index = build(blobs, keep_originals=True)
+    expected = index.search(blobs.xq, 10, nprobe=4, rerank=2)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: index.search(blobs.xq, 10, nprobe=4, rerank=2), range(64)):
+            assert np.array_equal(found[1], expected[1])
+    assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == blas_threads_before
+
+
+blas_threads_before = {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
+def test_working_set_is_bounded(ds: mlpq.Dataset, trained: dict[str, mlpq.MultiLevelPQ]) -> None:
+    """Peak memory of a search does not grow with the batch beyond its results."""
+    index = trained["inner"]
+
+    def peak(nq: int) -> int:
+        x = np.tile(ds.xq, (nq // len(ds.xq), 1))
+        tracemalloc.start()
+        index.search(x, 10, nprobe=8, rerank=10)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found - nq * 10 * 12 - nq * 8 * 8  # less results and probes
+
+    assert peak(8000) < 1.5 * peak(2000)
+    assert peak(8000) < 300e6
