@@ -16,7 +16,7 @@ from mlpq.distance import blocks, nearest, smallest, squared_l2
 
 MAX_SEED = 2**31 - 1
 POINTS_PER_CENTROID = (
-    256  # beyond this many training points a centroid, k-means works on a seeded sample, as Faiss does
+    256  # beyond this many training points per centroid, k-means works on a seeded sample, as Faiss does
 )
 
 
@@ -84,8 +84,8 @@ class KMeans:
             raise ValueError(f"xt must hold at least as many points as clusters ({self.k}); got {len(x)}")
         if len(x) > self.k * POINTS_PER_CENTROID:
             x = x[sample(len(x), self.k * POINTS_PER_CENTROID, self.seed)]
-        # One iteration a call, so that it can be watched and interrupted. Without the two bounds Faiss prints a
-        # warning below 39 points a centroid, and draws a sample of its own.
+        # One iteration per call, so that it can be watched and interrupted. Without the two bounds Faiss prints a
+        # warning below 39 points per centroid, and draws a sample of its own.
         faiss_kmeans = faiss.Kmeans(
             self.d, self.k, niter=1, seed=self.seed, min_points_per_centroid=1, max_points_per_centroid=len(x)
         )
@@ -201,7 +201,7 @@ class TwoLevelKMeans:
         """Return the nprobe nearest inner cells of each row of xq (nq, d), nearest first.
 
         Args:
-            nprobe: cells a query; more than n_inner counts as n_inner.
+            nprobe: cells per query; more than n_inner counts as n_inner.
             n_outer_probe: consider only the cells of this many nearest outer clusters; None considers all.
 
         Returns:

@@ -17,7 +17,7 @@ from mlpq.storage import replacing
 
 log = logging.getLogger(__name__)
 
-K = 100  # neighbours a query, as in ann-benchmarks
+K = 100  # neighbours per query, as in ann-benchmarks
 ROWS, QUERIES = 8192, 512  # of one block: 32 MB of float64 distances
 SAMPLED_QUERIES = 16
 TOLERANCE = 1e-4  # relative, of a squared distance stored in float32 after a square root

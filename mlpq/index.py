@@ -39,7 +39,7 @@ class MultiLevelPQ:
         n_inner: number of inner cells; each is one inverted list.
         n_outer: number of outer clusters, at most n_inner.
         m: number of sub-vectors; divides d.
-        nbits: bits a sub-code, 1 to 16.
+        nbits: bits per sub-code, 1 to 16.
         codebooks: "inner", "outer" or "global".
         niter: Lloyd iterations of the two clusterings.
         seed: same seed, same machine: same index.
@@ -47,7 +47,7 @@ class MultiLevelPQ:
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: one trained `ProductQuantizer` a codebook owner.
+        quantizers: one trained `ProductQuantizer` per codebook owner.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         lists: the `InvertedLists` with the codes.
 
@@ -181,8 +181,8 @@ class MultiLevelPQ:
 
         Args:
             xq: (nq, d) queries.
-            k: neighbours a query.
-            nprobe: inner cells scanned a query; more than n_inner counts as n_inner.
+            k: neighbours per query.
+            nprobe: inner cells scanned per query; more than n_inner counts as n_inner.
             n_outer_probe: look for those cells in this many nearest outer clusters only; None looks in all.
             rerank: r > 0 orders the best r * k by exact distance; needs keep_originals=True.
 

@@ -66,7 +66,7 @@ def _axes(ax: Axes | None, height: float, width: float = 6.4) -> Axes:
 
 
 def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: Axes | None = None) -> Axes:
-    """Draw one horizontal bar a name, first on top, each with its value in the given format."""
+    """Draw one horizontal bar per name, first on top, each with its value in the given format."""
     with _style():
         ax = _axes(ax, 0.5 + 0.36 * len(values))
         drawn = ax.barh(list(values), list(values.values()), color=_colors(values), height=0.7)
@@ -103,7 +103,7 @@ def stacked_bytes(memories: Mapping[str, Mapping[str, int]], *, title: str, ax: 
 def speed_against_recall(
     sweeps: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str, k: int = 10, ax: Axes | None = None
 ) -> Axes:
-    """Draw one line a method through its (recall, qps) points, each point marked with its nprobe where it has one."""
+    """Draw one line per method through its (recall, qps) points, each point marked with its nprobe where it has one."""
     with _style():
         ax = _axes(ax, 4.2)
         for (name, rows), color, marker in zip(sweeps.items(), _colors(sweeps), cycle(MARKERS), strict=False):

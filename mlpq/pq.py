@@ -27,12 +27,12 @@ class ProductQuantizer:
     Args:
         d: dimension of the vectors.
         m: number of sub-vectors; divides d.
-        nbits: bits a sub-code, 1 to 16.
+        nbits: bits per sub-code, 1 to 16.
         seed: same seed, same machine: same codebooks.
 
     Attributes:
         codebooks: (m, 2**nbits, d // m) float32, after `train`.
-        code_size: bytes a packed code, ceil(m * nbits / 8).
+        code_size: bytes per packed code, ceil(m * nbits / 8).
 
     Example:
         >>> x = np.random.default_rng(0).random((1000, 16))
@@ -84,7 +84,7 @@ class ProductQuantizer:
             )
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         pq.cp.seed = self.seed
-        pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points a codeword
+        pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points per codeword
         pq.train(x)
         self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
         return self

@@ -73,14 +73,13 @@ class Watched:
         page.on("response", lambda r: self.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
 
 
-@pytest.fixture(params=["http", "file"])
-def home(request: pytest.FixtureRequest, address: str, html: Path) -> str:
-    return address if request.param == "http" else html.as_uri()
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("origin", "scheme", "width"),
+    [("http", "light", 1280), ("http", "dark", 1280), ("http", "light", 390), ("file", "dark", 390)],
+)
 @pytest.mark.parametrize("name", PAGES)
-def test_page(browser: Browser, home: str, name: str, scheme: str, width: int) -> None:
+def test_page(browser: Browser, address: str, html: Path, name: str, origin: str, scheme: str, width: int) -> None:
+    home = address if origin == "http" else html.as_uri()
     with browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 900}) as context:  # type: ignore
         watched = Watched(context.new_page(), home)
         page = watched.page
