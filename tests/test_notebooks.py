@@ -39,7 +39,7 @@ def test_stored_outputs_are_compared(pytester: pytest.Pytester) -> None:
     sanitize = f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"
     result = pytester.runpytest_subprocess("-rA", "--color=no", "--nbval", "--nbval-current-env", sanitize)
     outcome = {
-        int(line.split()[3]): line.split()[0] for line in result.outlines if re.match("(PASSED|FAILED) case", line)
+        int(line.split()[2]): line.split()[0] for line in result.outlines if re.match("(PASSED|FAILED) case", line)
     }
     expected = [("PASSED" if passes else "FAILED") for _, _, passes in CASES.values() for _ in range(2)]
     assert [outcome[number] for number in range(len(cells))] == expected
