@@ -118,7 +118,8 @@ def test_readme_example_runs(tmp_path: Path) -> None:
     assert (tmp_path / "vectors.index").stat().st_size == pytest.approx(int(size), rel=0.05)
 
 
-def test_bench_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "LOOP_QUERIES", 10)
     bench.main(["--dataset", "fashion-mnist-20k", "--runs", "1"])
     printed = capsys.readouterr().out
     assert printed.count("median ratio") == 2
