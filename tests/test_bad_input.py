@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -37,7 +39,7 @@ BAD_MATRICES = {
     "distances beyond float32": (X * 1e19, ValueError, r"must stay within ±3.3e\+18 for float32 distances; got \d"),
 }
 
-TRAINED: dict[str, Callable[[], Any]] = {
+MAKERS: dict[str, Callable[[], Any]] = {
     "KMeans": lambda: mlpq.KMeans(D, 4).train(X),
     "TwoLevelKMeans": lambda: mlpq.TwoLevelKMeans(D, 4, 2).train(X),
     "ProductQuantizer": lambda: mlpq.ProductQuantizer(D, 4, 4).train(X),
@@ -45,6 +47,8 @@ TRAINED: dict[str, Callable[[], Any]] = {
     "KMeansIndex": lambda: mlpq.KMeansIndex(D, 4).train(X).add(X),
     "ExactIndex": lambda: mlpq.ExactIndex(D).add(X),
 }
+make_once = cache(lambda kind: MAKERS[kind]())
+TRAINED = {kind: lambda kind=kind: deepcopy(make_once(kind)) for kind in MAKERS}
 CALLS: dict[str, tuple[str, ...]] = {
     "KMeans": ("train", "assign", "probe"),
     "TwoLevelKMeans": ("train", "assign", "probe"),
