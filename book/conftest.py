@@ -46,9 +46,9 @@ def compare_outputs(
             (ours, theirs),
             (ours.get("data", {}), theirs.get("data", {})),
         ):
-            for key in {"text", *here} & set(there):
-                if isinstance(here.get(key), str) and same_to_the_last_place(
-                    here[key], there[key]
+            for key in set(here) & set(there):
+                if isinstance(here[key], str) and same_to_the_last_place(
+                    cell.sanitize(here[key]), cell.sanitize(there[key])
                 ):
                     here[key] = there[key]
     return nbval_compare_outputs(cell, got, stored, *args)

@@ -20,6 +20,8 @@ CASES = {
     "other precision": ("recall 0.50", "recall 0.500", False),
     "an integer": ("33 cells", "34 cells", False),
     "a number missing": ("0.50 0.60", "0.50", False),
+    "times and one unit apart": ("found 0.50 at 31,900/s", "found 0.51 at 7,012/s", True),
+    "times and two units apart": ("found 0.50 at 31,900/s", "found 0.52 at 7,012/s", False),
     "times": ("found 0.50 at 31,900/s", "found 0.50 at 7,012/s", True),
 }
 
