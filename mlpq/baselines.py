@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Self
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq.clustering import KMeans
-from mlpq.distance import SPARE, blocks, refine, smallest, squared_l2
+from mlpq.distance import SPARE, blocks, nearest, refine, smallest, squared_l2
 from mlpq.lists import InvertedLists
 from mlpq.storage import Memory
 
+TILE = 1 << 14  # base vectors compared at a time
+
 
 class ExactIndex:
-    """Brute force: Faiss compares every query with every vector; the nearest are then ordered by directly summed distances.
+    """Brute force: every query is compared with every vector; directly summed distances order the nearest.
 
     Args:
         d: dimension of the vectors.
@@ -61,10 +62,19 @@ class ExactIndex:
         x = _check.matrix(xq, "xq", self.d)
         spare = min(k + SPARE, self.ntotal)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for rows in blocks(len(x), max(self.d, spare)):
-            candidates = faiss.knn(x[rows], self.vectors, spare)[1] if spare else np.empty((len(x[rows]), 0), np.int64)
-            D[rows], I[rows] = refine(x[rows], self.vectors, candidates, k)
+        for rows in blocks(len(x), max(TILE // 16, spare)):
+            D[rows], I[rows] = refine(x[rows], self.vectors, self._candidates(x[rows], spare), k)
         return D, I
+
+    def _candidates(self, x: FloatMatrix, k: int) -> IdMatrix:
+        """Return the k nearest by matrix product, tile by tile of the base, keeping the best so far."""
+        D, I = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64)
+        for start in range(0, self.ntotal, TILE):
+            D_tile, I_tile = nearest(x, self.vectors[start : start + TILE], k)
+            D, I = np.hstack([D, D_tile]), np.hstack([I, I_tile + start])
+            D, columns = smallest(D, min(k, D.shape[1]))
+            I = np.take_along_axis(I, columns, axis=1)
+        return I
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

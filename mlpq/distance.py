@@ -20,10 +20,14 @@ def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
     both sides are first shifted to the mean of y; `refine` recomputes the few distances that matter.
     """
     centre = y.mean(axis=0)
-    x, y = x - centre, y - centre
+    y = y - centre
+    return _expanded(x - centre, y, np.einsum("ij,ij->i", y, y))
+
+
+def _expanded(x: FloatMatrix, y: FloatMatrix, y_norms: npt.NDArray[np.float32]) -> FloatMatrix:
     D: FloatMatrix = x @ y.T
     D *= -2
-    D += np.einsum("ij,ij->i", y, y)
+    D += y_norms
     D += np.einsum("ij,ij->i", x, x)[:, None]
     return np.maximum(D, 0, out=D)
 
@@ -55,9 +59,12 @@ def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatr
     k = min(k, len(y))
     D = np.empty((len(x), k), np.float32)
     I = np.empty((len(x), k), np.int64)
+    centre = y.mean(axis=0)
+    y = y - centre
+    y_norms = np.einsum("ij,ij->i", y, y)
 
     def scan(rows: slice) -> None:
-        D[rows], I[rows] = smallest(squared_l2(x[rows], y), k)
+        D[rows], I[rows] = smallest(_expanded(x[rows] - centre, y, y_norms), k)
 
     in_threads(scan, blocks(len(x), len(y)))
     return D, I
