@@ -15,7 +15,6 @@ from mlpq import _check
 
 SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs", ".hdf5", ".h5")
 BASE_KEYS, QUERY_KEYS = ("train", "xb", "base", "vectors"), ("test", "xq", "queries")
-IDX_DTYPES = {8: np.dtype(np.uint8)}  # the type byte of the images and labels read here
 
 UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, BadZipFile, zlib.error)
 
