@@ -23,7 +23,7 @@ notebooks: .venv/book
 	$(BIN)/python book/execute.py
 
 bench: .venv/book
-	$(BIN)/python -m mlpq.bench
+	$(BIN)/python -m mlpq.bench ratios
 
 install: .venv/test
 

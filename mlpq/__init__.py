@@ -13,15 +13,19 @@ from mlpq.evaluate import (
     recall_1_at_r,
     recall_at_k,
     recall_by_distance,
+    recall_interval,
     sweep,
 )
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import ProductQuantizer
+from mlpq.tuning import measure_grid, pareto, predict_memory, recommend
+from mlpq.variants import FaissIndex
 
 __all__ = [
     "Dataset",
     "DownloadError",
     "ExactIndex",
+    "FaissIndex",
     "KMeans",
     "KMeansIndex",
     "MultiLevelPQ",
@@ -32,9 +36,14 @@ __all__ = [
     "load_dataset",
     "markdown_table",
     "measure",
+    "measure_grid",
+    "pareto",
+    "predict_memory",
     "recall_1_at_r",
     "recall_at_k",
     "recall_by_distance",
+    "recall_interval",
+    "recommend",
     "sweep",
     "synthetic",
     "synthetic_chunks",

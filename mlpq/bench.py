@@ -1,33 +1,45 @@
-"""Benchmark of the two speeds that the design rests on, as ratios within one run.
+"""Benchmarks, and the results that the book shows where a notebook would take too long.
 
-    python -m mlpq.bench [--dataset NAME] [--threads N] [--runs N]
+    python -m mlpq.bench ratios [--dataset NAME] [--threads N] [--runs N]
+    python -m mlpq.bench sweep FILE [--dataset NAME] [--threads N] [--runs N]
 
+`ratios` prints the two speeds that the design rests on, as ratios within one run; the two sides run in turn:
 1. Searching grouped by cell, against the same search as plain loops over queries and codes.
 2. Training with inner codebooks, against one `faiss.Kmeans` run with as many clusters on the same vectors.
 
-The two sides of a ratio run in turn; every run is printed.
+`sweep` measures one global codebook with every m, nbits and nprobe of `SWEEP`, and writes FILE as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.datasets import load_dataset
+from mlpq.datasets import Dataset, load_dataset
 from mlpq.evaluate import markdown_table, recall_at_k
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import unpack
+from mlpq.storage import replacing
+from mlpq.tuning import NPROBES, measure_grid
 
 K, NPROBE = 10, 3
+SWEEP = {"m": (2, 4, 7, 8, 14, 16, 28, 49, 56, 98, 112), "nbits": (4, 6, 8)}
 LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second
 
 
@@ -86,28 +98,68 @@ def compare_training(xb: FloatMatrix, make: Callable[[], MultiLevelPQ], runs: in
     return rows
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the benchmark and print Markdown tables."""
-    parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="threads of both sides (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
-    args = parser.parse_args(arguments)
-    ds = load_dataset(args.dataset)
-    n_inner = round(len(ds.xb) / 600)
-    n_outer = round(n_inner**0.5)
+def ratios(ds: Dataset, args: argparse.Namespace) -> None:
+    """Print the two ratios."""
+    n_inner, n_outer = levels(ds)
 
     def make() -> MultiLevelPQ:
         return MultiLevelPQ(ds.d, n_inner, n_outer, m=8, nbits=8, codebooks="inner")
 
-    print(f"{ds.name}, {n_inner} inner cells, {args.threads} threads, {platform.processor() or platform.machine()}, ")
-    print(f"Python {platform.python_version()}, NumPy {np.__version__}, Faiss {faiss.__version__}\n")
+    print(", ".join(f"{key} {value}" for key, value in circumstances(ds, args.threads).items()) + "\n")
     with threadpool_limits(args.threads):
         index = make().train(ds.xb).add(ds.xb)
         report("Search", compare_search(index, ds.xq, args.runs))
         report("Training", compare_training(ds.xb, make, args.runs))
     _, I = index.search(ds.xq, K, nprobe=NPROBE)
     print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}")
+
+
+def sweep(ds: Dataset, args: argparse.Namespace) -> None:
+    """Measure the grid and write it with its circumstances."""
+    n_inner, n_outer = levels(ds)
+    settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in product(*SWEEP.values())]
+    grid = partial(measure_grid, ds, settings, NPROBES, n_inner=n_inner, n_outer=n_outer, k=K)
+    with threadpool_limits(args.threads):
+        rows = grid(runs=args.runs, threads=args.threads, progress=True)
+    record: dict[str, Any] = circumstances(ds, args.threads)
+    record |= {"command": "python -m mlpq.bench " + shlex.join(args.given), "runs": args.runs}
+    record |= {"k": K, "n_inner": n_inner, "n_outer": n_outer, "rows": rows}
+    with replacing(args.file) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def levels(ds: Dataset) -> tuple[int, int]:
+    """Return n_inner for cells of 600 vectors on average, and n_outer, its root."""
+    n_inner = max(1, round(len(ds.xb) / 600))
+    return n_inner, max(1, round(n_inner**0.5))
+
+
+def circumstances(ds: Dataset, threads: int) -> dict[str, Any]:
+    """Return what was measured, on which machine and with which versions."""
+    info = Path("/proc/cpuinfo")
+    models = [line for line in info.read_text().splitlines() if "model name" in line] if info.is_file() else []
+    processor = models[0].partition(": ")[2] if models else platform.processor()
+    return {
+        "dataset": ds.name, "n": len(ds.xb), "nq": len(ds.xq), "d": ds.d, "threads": threads,
+        "machine": f"{processor} ({platform.machine()}), {os.cpu_count()} cores", "python": platform.python_version(),
+        "numpy": np.__version__, "faiss": faiss.__version__,
+    }  # fmt: skip
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the benchmark that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description=(__doc__ or "").split("\n")[0])
+    commands = parser.add_subparsers(required=True, metavar="ratios|sweep")
+    for run, text in ((ratios, "print two ratios of speed"), (sweep, "write the grid of m, nbits and nprobe to FILE")):
+        command = commands.add_parser(run.__name__, help=text)
+        command.set_defaults(run=run)
+        command.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
+        command.add_argument("--threads", type=int, default=2, help="threads for each search (default: %(default)s)")
+        command.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
+    commands.choices["sweep"].add_argument("file", help="JSON file to write")
+    args = parser.parse_args(arguments)
+    args.given = sys.argv[1:] if arguments is None else arguments
+    args.run(load_dataset(args.dataset), args)
 
 
 def report(title: str, rows: list[dict[str, str]]) -> None:

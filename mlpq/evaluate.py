@@ -41,6 +41,28 @@ def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
     return float(_found(I, gt, _check.integer(k, "k", 1), k).mean())
 
 
+def recall_interval(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> tuple[float, float]:
+    """Return `recall_at_k` and the half-width of its 95 % confidence interval.
+
+    The queries are taken for a sample of those to come; the neighbours of one query stand or fall together, so the
+    spread is that of the recall of single queries: 1.96 standard errors of their mean.
+
+    Args:
+        I, gt, k: as in `recall_at_k`, for at least two queries.
+
+    Example:
+        >>> recall_interval([[1], [2], [3], [9]], [[1], [2], [3], [4]], k=1)
+        (0.75, 0.49)
+
+    Raises:
+        TypeError, ValueError: as in `recall_at_k`; fewer than two queries.
+    """
+    single = _found(I, gt, _check.integer(k, "k", 1), k).mean(axis=1)
+    if len(single) < 2:
+        raise ValueError("an interval needs at least two queries; got 1")
+    return float(single.mean()), float(1.96 * single.std(ddof=1) / len(single) ** 0.5)
+
+
 def recall_1_at_r(I: npt.ArrayLike, gt: npt.ArrayLike, r: int) -> float:
     """Return the share of queries whose one true nearest stands among the first r found: 1-recall@r.
 

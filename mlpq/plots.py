@@ -80,23 +80,120 @@ def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: 
 
 def stacked_bytes(memories: Mapping[str, Mapping[str, int]], *, title: str, ax: Axes | None = None) -> Axes:
     """Draw the bytes of each index as one stacked bar of its components, with the total at its end."""
+    components = list(dict.fromkeys(name for memory in memories.values() for name in memory))
+    totals = [sum(memory.values()) for memory in memories.values()]
+    shown = [c for c in components if any(m.get(c, 0) > 0.005 * max(totals) for m in memories.values())]
+    parts = {c.replace("_", " "): np.array([m.get(c, 0) for m in memories.values()], float) for c in shown}
+    parts["the rest"] = np.array(totals) - sum(parts.values())
+    ax = _stacked(list(memories), parts, title, ax)
+    for row, total in enumerate(totals):
+        ax.annotate(format_bytes(total), (total, row), (4, 0), textcoords="offset points", va="center")
+    ax.margins(x=0.15)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_bytes(n)))
+    return ax
+
+
+def stacked_shares(shares: Mapping[str, Mapping[str, float]], *, title: str, ax: Axes | None = None) -> Axes:
+    """Draw shares that add up to 1, one stacked bar per name; shares of 0.04 and more carry their value."""
+    names = list(dict.fromkeys(name for parts in shares.values() for name in parts))
+    parts = {name: np.array([row.get(name, 0.0) for row in shares.values()]) for name in names}
+    ax = _stacked(list(shares), parts, title, ax)
+    for drawn in ax.containers:
+        values = [bar.get_width() for bar in drawn]
+        texts = [f"{value:.2f}" if value >= 0.04 else "" for value in values]
+        ax.bar_label(drawn, texts, label_type="center", color="white", fontsize=9)  # type: ignore[arg-type]
+    ax.set_xlim(0, 1)
+    return ax
+
+
+def lines(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    logx: bool = False,
+    logy: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw one line with markers through the points (x, y) of each name; the ticks of a log axis are plain numbers."""
     with _style():
-        ax = _axes(ax, 1.4 + 0.36 * len(memories))
-        components = list(dict.fromkeys(name for memory in memories.values() for name in memory))
-        totals = [sum(memory.values()) for memory in memories.values()]
-        shown = [c for c in components if any(m.get(c, 0) > 0.005 * max(totals) for m in memories.values())]
-        parts = {c.replace("_", " "): np.array([m.get(c, 0) for m in memories.values()]) for c in shown}
-        parts["the rest"] = np.array(totals) - sum(parts.values())
-        left = np.zeros(len(memories))
-        for (component, widths), color in zip(parts.items(), [*_colors(shown), NEUTRAL], strict=True):
-            ax.barh(list(memories), widths, left=left, label=component, color=color, height=0.7)
-            left += widths
-        for row, total in enumerate(totals):
-            ax.annotate(format_bytes(total), (total, row), (4, 0), textcoords="offset points", va="center")
-        ax.margins(x=0.15)
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_bytes(n)))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=4)
-        _as_list(ax, title)
+        ax = _axes(ax, 3.8)
+        for (name, (x, y)), color, marker in zip(series.items(), _colors(series), cycle(MARKERS), strict=False):
+            ax.plot(x, y, color=color, marker=marker, markersize=5, label=name)
+        ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
+        for axis, logarithmic in ((ax.xaxis, logx), (ax.yaxis, logy)):
+            if logarithmic:
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.10g}"))
+                axis.set_minor_locator(NullLocator())
+        ax.set_title(title)
+        ax.grid(visible=True)
+        if len(series) > 1:
+            ax.legend()
+    return ax
+
+
+def heatmap(
+    values: npt.NDArray[Any],
+    *,
+    title: str,
+    rows: Sequence[object] = (),
+    columns: Sequence[object] = (),
+    xlabel: str = "",
+    ylabel: str = "",
+    form: str = "",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a matrix as coloured fields, dark for large; with `form` ("{:.2f}") each field carries its value."""
+    values = np.asarray(values)
+    with _style():
+        ax = _axes(ax, 1.2 + 0.32 * min(len(values), 12))
+        ax.imshow(values, cmap="cividis_r", aspect="auto", interpolation="nearest")
+        for (i, j), value in np.ndenumerate(values) if form else ():
+            dark = value > (values.min() + values.max()) / 2
+            ax.text(j, i, form.format(value), ha="center", va="center", size=8, color="white" if dark else "black")
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        if len(rows):
+            ax.set_yticks(range(len(rows)), [str(row) for row in rows])
+        if len(columns):
+            ax.set_xticks(range(len(columns)), [str(column) for column in columns])
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        ax.set_title(title)
+    return ax
+
+
+def histogram(values: npt.NDArray[Any], *, title: str, xlabel: str, bins: int = 30, ax: Axes | None = None) -> Axes:
+    """Draw how many of the values fall into each of the bins, with a line at their mean."""
+    with _style():
+        ax = _axes(ax, 3.0)
+        ax.hist(values, bins=bins, color=PALETTE[0])
+        ax.axvline(float(np.mean(values)), color=PALETTE[1], linestyle="--", label=f"mean {np.mean(values):,.0f}")
+        ax.set(xlabel=xlabel, ylabel="number")
+        ax.set_title(title)
+        ax.legend()
+    return ax
+
+
+def clusters(
+    x: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    centroids: npt.NDArray[Any],
+    *,
+    title: str,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw points (n, 2) in the colours of their clusters, and the centroids (k, 2) as black crosses."""
+    with _style():
+        ax = _axes(ax, 4.2)
+        ax.scatter(
+            x[:, 0], x[:, 1], s=4, c=np.array(PALETTE[:-1])[np.asarray(labels) % (len(PALETTE) - 1)], linewidths=0
+        )
+        ax.scatter(centroids[:, 0], centroids[:, 1], s=60, c="black", marker="X", edgecolors="white", linewidths=0.8)
+        ax.set(xticks=[], yticks=[], aspect="equal")
+        ax.spines[:].set_visible(False)
+        ax.set_title(title)
     return ax
 
 
@@ -131,12 +228,14 @@ def images(
     rows: Sequence[str],
     right: npt.NDArray[np.bool_] | None = None,
     query: npt.NDArray[Any] | None = None,
+    limits: tuple[float, float] = (0, 255),
 ) -> npt.NDArray[Any]:
     """Draw images (len(rows), columns, d) as a grid of labelled rows; return its axes.
 
     Args:
         right: (len(rows), columns) bool: frames an image in solid green, or in dashed orange; None draws no frames.
         query: (d,) drawn alone in a row above.
+        limits: the values drawn white and black.
     """
     above = int(query is not None)
     with _style():
@@ -146,12 +245,12 @@ def images(
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         for (i, j), ax in np.ndenumerate(grid[above:]):
-            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
             if right is not None:
                 color, line = (RIGHT, "-") if right[i, j] else (WRONG, "--")
                 ax.spines[:].set(visible=True, linewidth=2, color=color, linestyle=line)
         if query is not None:
-            grid[0, 0].imshow(query.reshape(shape), cmap="gray_r", vmin=0, vmax=255)
+            grid[0, 0].imshow(query.reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
         for ax, label in zip(grid[:, 0], ["query"] * above + list(rows), strict=True):
             ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return grid
@@ -167,3 +266,17 @@ def _as_list(ax: Axes, title: str) -> None:
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.set_title(title)
+
+
+def _stacked(names: list[str], parts: Mapping[str, npt.NDArray[Any]], title: str, ax: Axes | None) -> Axes:
+    """Draw one horizontal bar per name, made of the parts (one value per name each), with a legend below."""
+    with _style():
+        ax = _axes(ax, 1.4 + 0.36 * len(names))
+        left = np.zeros(len(names))
+        for number, (part, widths) in enumerate(parts.items()):
+            color = NEUTRAL if part == "the rest" else PALETTE[number % len(PALETTE)]
+            ax.barh(names, widths, left=left, label=part, color=color, height=0.7)
+            left += widths
+        ax.legend(loc="upper center", bbox_to_anchor=(0.4, -0.12), ncols=4)
+        _as_list(ax, title)
+    return ax

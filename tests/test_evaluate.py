@@ -22,6 +22,21 @@ def test_padding_is_no_neighbour() -> None:
     assert mlpq.recall_at_k([[0, -1, -1]], [[0, -1, -1]], 3) == 1 / 3
 
 
+def test_interval_holds_the_recall_of_all_queries() -> None:
+    """Of 95 % intervals from 50 queries each, 95 % hold the recall over all; half as wide ones do not suffice."""
+    rng = np.random.default_rng(0)
+    gt = np.tile(np.arange(10), (20_000, 1))
+    found = rng.random((20_000, 10)) < rng.beta(2, 1, (20_000, 1))  # the neighbours of a query stand or fall together
+    I = np.where(found, gt, -1)
+    truth = mlpq.recall_at_k(I, gt, 10)
+    recall, half = np.array([mlpq.recall_interval(I[q : q + 50], gt[:50], 10) for q in range(0, 20_000, 50)]).T
+    assert recall.mean() == pytest.approx(truth)
+    assert np.mean(abs(recall - truth) <= half) == pytest.approx(0.95, abs=0.03)
+    assert np.mean(abs(recall - truth) <= half / 2) < 0.75
+    with pytest.raises(ValueError, match="at least two queries"):
+        mlpq.recall_interval(I[:1], gt[:1], 10)
+
+
 def test_recall_is_not_agreement_by_position() -> None:
     gt = np.arange(10)[None]
     I = np.roll(gt, 1)

@@ -46,6 +46,47 @@ def test_stacked_bytes_add_up() -> None:
     assert [text.get_text() for text in ax.texts] == ["1.0 kB", "4.1 kB"]
 
 
+def test_stacked_shares() -> None:
+    shares = {"a": {"found": 0.75, "lost": 0.25}, "b": {"found": 0.984375, "lost": 0.015625}}
+    ax = plots.stacked_shares(shares, title="Shares")
+    assert [(bar.get_x(), bar.get_width()) for bar in ax.patches] == [
+        (0, 0.75), (0, 0.984375), (0.75, 0.25), (0.984375, 0.015625),
+    ]  # fmt: skip
+    assert [text.get_text() for text in ax.texts] == ["0.75", "0.98", "0.25", ""]
+    assert ax.get_xlim() == (0, 1)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_lines(log: bool) -> None:
+    ax = plots.lines({"a": ([1, 10], [2, 3])}, title="t", xlabel="x", ylabel="y", logx=log)
+    assert ax.lines[0].get_xydata().tolist() == [[1, 2], [10, 3]]
+    assert ax.get_legend() is None
+    assert ax.get_xscale() == ("log" if log else "linear")
+
+
+def test_heatmap_writes_values_so_that_they_can_be_read() -> None:
+    values = np.array([[0.0, 1.0]])
+    ax = plots.heatmap(values, title="t", rows=["r"], columns=[4, 8], form="{:.1f}")
+    assert ax.images[0].get_array().tolist() == values.tolist()
+    assert [(text.get_text(), text.get_color()) for text in ax.texts] == [("0.0", "black"), ("1.0", "white")]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["4", "8"]
+    assert not plots.heatmap(values, title="t").texts
+
+
+def test_histogram_and_its_mean() -> None:
+    ax = plots.histogram(np.array([1, 1, 3, 7]), title="t", xlabel="x", bins=3)
+    assert [bar.get_height() for bar in ax.patches] == [2, 1, 1]
+    assert ax.lines[0].get_xdata() == [3, 3]
+
+
+def test_clusters_have_one_colour_each() -> None:
+    x = np.array([[0.0, 0], [1, 1], [2, 2]])
+    points, crosses = plots.clusters(x, np.array([0, 1, 0]), x[:2], title="t").collections
+    colours = [to_hex(colour).upper() for colour in points.get_facecolors()]
+    assert colours == [plots.PALETTE[0], plots.PALETTE[1], plots.PALETTE[0]]
+    assert np.asarray(crosses.get_offsets()).tolist() == x[:2].tolist()
+
+
 def test_speed_against_recall() -> None:
     sweeps = {
         "a": [{"recall": 0.5, "qps": 100, "nprobe": 1}, {"recall": 0.7, "qps": 50, "nprobe": 2}],

@@ -120,7 +120,7 @@ def test_readme_example_runs(tmp_path: Path) -> None:
 
 def test_bench_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "LOOP_QUERIES", 10)
-    bench.main(["--dataset", "fashion-mnist-20k", "--runs", "1"])
+    bench.main(["ratios", "--dataset", "fashion-mnist-20k", "--runs", "1"])
     printed = capsys.readouterr().out
     assert printed.count("median ratio") == 2
     assert "recall@10 at nprobe 3: 0.6" in printed or "recall@10 at nprobe 3: 0.7" in printed

@@ -1,0 +1,179 @@
+"""From a memory budget to m, nbits and nprobe: bytes before building, measured grids, the Pareto front, a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, get_args
+
+from tqdm.auto import tqdm
+
+from mlpq import _check
+from mlpq.datasets import Dataset
+from mlpq.evaluate import measure, recall_at_k
+from mlpq.index import MultiLevelPQ, Owner
+from mlpq.storage import Memory
+
+Row = dict[str, Any]
+NPROBES = (1, 2, 3, 5, 8, 16)
+
+
+def predict_memory(
+    n: int,
+    d: int,
+    n_inner: int = 100,
+    n_outer: int = 10,
+    *,
+    m: int = 8,
+    nbits: int = 8,
+    codebooks: Owner = "inner",
+    keep_originals: bool = False,
+) -> Memory:
+    """Return what `MultiLevelPQ.memory()` will report with n vectors added, without building anything.
+
+    Every owner is taken to have a codebook of its own: where owners borrow (see `MultiLevelPQ`), less is needed.
+
+    Args:
+        n: vectors to be added; any size.
+        d, n_inner, n_outer, m, nbits, codebooks, keep_originals: as in `MultiLevelPQ`.
+
+    Returns:
+        Bytes by component, with the sum as `.total`.
+
+    Raises:
+        ValueError, TypeError: as in `MultiLevelPQ`; n < 0.
+
+    Example:
+        >>> predict_memory(10**9, 96, 2**16, 2**8, m=48, codebooks="global").total // 10**9
+        56
+    """
+    n = _check.integer(n, "n", 0)
+    index = MultiLevelPQ(d, n_inner, n_outer, m=m, nbits=nbits, codebooks=codebooks, keep_originals=keep_originals)
+    n_inner, n_outer = index.clusters.n_inner, index.clusters.n_outer
+    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[codebooks]
+    sizes = {
+        "codes": n * index.code_size,
+        "ids": n * 8,
+        "list_offsets": (n_inner + 1) * 8,
+        "codebooks": n_codebooks * index.ksub * index.d * 4,
+        "codebook_of_cell": n_inner * 8,
+        "inner_centroids": n_inner * index.d * 4,
+        "outer_centroids": n_outer * index.d * 4,
+        "inner_to_outer": n_inner * 8,
+        "originals": n * index.d * 4 if keep_originals else 0,
+    }
+    return Memory({name: size for name, size in sizes.items() if size})
+
+
+def measure_grid(
+    ds: Dataset,
+    settings: Iterable[Mapping[str, Any]],
+    nprobes: Sequence[int] = NPROBES,
+    *,
+    n_inner: int,
+    n_outer: int,
+    k: int = 10,
+    runs: int = 1,
+    threads: int | None = None,
+    progress: bool = False,
+) -> list[Row]:
+    """Build an index with each of the settings, search with each nprobe, and return a row for each of both.
+
+    Args:
+        ds: its base is trained on and added; its queries and ground truth judge.
+        settings: keyword arguments for `MultiLevelPQ`, one mapping per index.
+        k: recall is counted for k neighbours.
+        runs: counted runs of each search, after one warm-up.
+        threads: as in `measure`.
+        progress: show a bar on stderr.
+
+    Returns:
+        Rows with the settings, nprobe, recall (`recall_at_k`), qps, and bytes (all components).
+
+    Raises:
+        ValueError, TypeError: as in `MultiLevelPQ`, `measure` and `recall_at_k`.
+    """
+    rows = []
+    for setting in tqdm(list(settings), desc="indexes", disable=not progress):
+        index = MultiLevelPQ(ds.d, n_inner, n_outer, **setting).train(ds.xb).add(ds.xb)
+        for nprobe in nprobes:
+            search = partial(index.search, ds.xq, k, nprobe=nprobe)
+            (_, I), timing = measure(search, len(ds.xq), threads=threads, runs=runs)
+            found = {"nprobe": nprobe, "recall": recall_at_k(I, ds.gt, k), "qps": timing.qps}
+            rows.append({**setting, **found, "bytes": index.memory().total})
+    return rows
+
+
+def pareto(rows: Iterable[Row], *, small: Sequence[str] = (), large: Sequence[str] = ()) -> list[Row]:
+    """Return the rows that no other row beats: none is as good in every respect and better in one.
+
+    Args:
+        small: columns where less is better, as bytes.
+        large: columns where more is better, as recall and qps.
+
+    Example:
+        >>> pareto([{"bytes": 1, "recall": 0.5}, {"bytes": 2, "recall": 0.4}], small=["bytes"], large=["recall"])
+        [{'bytes': 1, 'recall': 0.5}]
+
+    Raises:
+        ValueError: no column is named.
+    """
+    if not small and not large:
+        raise ValueError("small or large must name the columns to compare")
+    rows = list(rows)
+    points = [tuple([row[c] for c in small] + [-row[c] for c in large]) for row in rows]
+    return [
+        row
+        for row, point in zip(rows, points, strict=True)
+        if not any(other != point and all(a <= b for a, b in zip(other, point, strict=True)) for other in points)
+    ]
+
+
+def recommend(
+    ds: Dataset,
+    bytes_per_vector: float,
+    recall: float,
+    *,
+    n_inner: int,
+    n_outer: int,
+    k: int = 10,
+    nbits: Sequence[int] = (4, 6, 8),
+    owners: Sequence[Owner] = get_args(Owner),
+    nprobes: Sequence[int] = NPROBES,
+    progress: bool = False,
+) -> list[Row]:
+    """Measure, for each owner and each nbits, the largest m whose whole index fits the budget.
+
+    Args:
+        bytes_per_vector: budget for everything: codes, ids, codebooks, centroids.
+        recall: wanted, from 0 to 1, at k.
+        ds, n_inner, n_outer, k, nprobes, progress: as in `measure_grid`.
+
+    Returns:
+        Rows of `measure_grid` with one more column, "meets": whether the recall is reached. First those that do,
+        fastest first; then the others, best recall first.
+
+    Raises:
+        ValueError: recall outside 0..1; nothing fits: the message says what the smallest index takes.
+    """
+    if not 0 <= recall <= 1:
+        raise ValueError(f"recall must be from 0 to 1; got {recall}")
+    fitting: list[Mapping[str, Any]] = []
+    smallest = float("inf")
+    for owner in owners:
+        for bits in nbits:
+            for m in reversed(_check.valid_m(ds.d)):
+                setting: dict[str, Any] = {"codebooks": owner, "m": m, "nbits": bits}
+                needed = predict_memory(len(ds.xb), ds.d, n_inner, n_outer, **setting).total / len(ds.xb)
+                smallest = min(smallest, needed)
+                if needed <= bytes_per_vector:
+                    fitting.append(setting)
+                    break
+    if not fitting:
+        raise ValueError(
+            f"bytes_per_vector must be at least {smallest:.1f} for {len(ds.xb)} vectors of d={ds.d}; "
+            f"got {bytes_per_vector}"
+        )
+    rows = measure_grid(ds, fitting, nprobes, n_inner=n_inner, n_outer=n_outer, k=k, progress=progress)
+    rows = [row | {"meets": row["recall"] >= recall} for row in rows]
+    return sorted(rows, key=lambda row: (not row["meets"], -row["qps"] if row["meets"] else -row["recall"]))

@@ -1,0 +1,86 @@
+"""Faiss's own indexes behind the interface of ours, for comparison."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from mlpq import _check
+from mlpq._check import FloatMatrix, IdMatrix
+from mlpq.storage import Memory
+
+
+class FaissIndex:
+    """Any index of Faiss's index factory, such as "Flat", "IVF100,Flat", "IVF100,PQ8" or "IVF100,PQ16x4fs".
+
+    Args:
+        d: dimension of the vectors.
+        factory: Faiss's description of the index.
+
+    Attributes:
+        index: the Faiss index itself, to set what this class does not.
+
+    Example:
+        >>> x = np.random.default_rng(0).random((1000, 8))
+        >>> D, I = FaissIndex(8, "IVF10,Flat").train(x).add(x).search(x[:3], k=1, nprobe=2)
+        >>> I.ravel()
+        array([0, 1, 2])
+    """
+
+    def __init__(self, d: int, factory: str) -> None:
+        self.d, self.factory = _check.integer(d, "d", 1), factory
+        try:
+            self.index = faiss.index_factory(self.d, factory)
+        except RuntimeError as error:
+            raise ValueError(f"factory must describe a Faiss index for d={d}; got {factory!r}: {error}") from None
+
+    @property
+    def ntotal(self) -> int:
+        """Number of vectors added."""
+        return int(self.index.ntotal)
+
+    def train(self, xt: npt.ArrayLike) -> Self:
+        """Train on xt (n, d), with Faiss's own settings.
+
+        Raises:
+            ValueError: wrong shape, NaN or inf.
+            TypeError: not numbers.
+        """
+        self.index.train(_check.matrix(xt, "xt", self.d))
+        return self
+
+    def add(self, xb: npt.ArrayLike) -> Self:
+        """Append xb (n, d); ids count on from `ntotal`.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`.
+        """
+        _check.trained(self.index.is_trained, "FaissIndex", "add")
+        self.index.add(_check.matrix(xb, "xb", self.d))
+        return self
+
+    def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
+        """Return D (nq, k) float32 squared distances and I (nq, k) int64 ids, padded with +inf and -1.
+
+        nprobe counts where the index has inverted lists; elsewhere it is ignored.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError, TypeError: as in `train`; k < 1, nprobe < 1.
+        """
+        _check.trained(self.index.is_trained, "FaissIndex", "search")
+        k, nprobe = _check.integer(k, "k", 1), _check.integer(nprobe, "nprobe", 1)
+        lists = faiss.try_extract_index_ivf(self.index)
+        if lists is not None:
+            lists.nprobe = nprobe
+        D, I = self.index.search(_check.matrix(xq, "xq", self.d), k)
+        D[I < 0] = np.inf  # Faiss gives the largest float
+        return D, I
+
+    def memory(self) -> Memory:
+        """Return the bytes of the serialized index, as the one component that Faiss reports."""
+        return Memory({"serialized": len(faiss.serialize_index(self.index))})

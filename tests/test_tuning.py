@@ -1,0 +1,108 @@
+"""Bytes foretold are bytes found; the grid measures what it says; the recipe keeps to budget and target."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlpq
+from mlpq import bench
+
+LEVELS = {"n_inner": 8, "n_outer": 3}
+SETTING = {"codebooks": "global", "m": 8, "nbits": 4}
+
+
+@pytest.fixture(scope="module")
+def small() -> mlpq.Dataset:
+    return mlpq.synthetic(5000, 24, nq=200, n_clusters=20)
+
+
+@pytest.mark.parametrize("owner", ["inner", "outer", "global"])
+@pytest.mark.parametrize(("m", "nbits", "keep"), [(4, 5, False), (24, 4, True), (1, 8, False)])
+def test_predicted_memory_is_that_of_the_index(
+    small: mlpq.Dataset, owner: mlpq.index.Owner, m: int, nbits: int, keep: bool
+) -> None:
+    settings = {"m": m, "nbits": nbits, "codebooks": owner, "keep_originals": keep}
+    index = mlpq.MultiLevelPQ(24, 8, 3, **settings).train(small.xb).add(small.xb[:3210])
+    assert len(index.quantizers) == {"inner": 8, "outer": 3, "global": 1}[owner]  # nobody borrows
+    assert mlpq.predict_memory(3210, 24, 8, 3, **settings) == index.memory()
+
+
+def test_predicted_memory_of_any_size() -> None:
+    memory = mlpq.predict_memory(10**12, 784, 10**6, 10**3, m=56, codebooks="global")
+    assert memory["codes"] == 56 * 10**12
+    assert memory["ids"] == 8 * 10**12
+    assert mlpq.predict_memory(0, 784)["codebooks"] == 100 * 256 * 784 * 4
+    for bad in ({"n": -1}, {"m": 5}, {"codebooks": "each"}):
+        with pytest.raises(ValueError, match="must"):
+            mlpq.predict_memory(**{"n": 10, "d": 784, **bad})
+
+
+def test_grid(small: mlpq.Dataset) -> None:
+    settings = [SETTING, {"codebooks": "inner", "m": 4, "nbits": 6}]
+    rows = mlpq.measure_grid(small, settings, [1, 4], **LEVELS, k=5)
+    assert [(row["codebooks"], row["m"], row["nbits"], row["nprobe"]) for row in rows] == [
+        ("global", 8, 4, 1), ("global", 8, 4, 4), ("inner", 4, 6, 1), ("inner", 4, 6, 4),
+    ]  # fmt: skip
+    index = mlpq.MultiLevelPQ(24, 8, 3, m=8, nbits=4, codebooks="global").train(small.xb).add(small.xb)
+    assert rows[1]["recall"] == mlpq.recall_at_k(index.search(small.xq, 5, nprobe=4)[1], small.gt, 5)
+    assert rows[1]["bytes"] == index.memory().total
+    assert all(row["qps"] > 0 for row in rows)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30))
+def test_pareto(points: list[tuple[int, int]]) -> None:
+    rows = [{"bytes": b, "recall": r} for b, r in points]
+    front = mlpq.pareto(rows, small=["bytes"], large=["recall"])
+    for row in rows:
+        better = [r for r in rows if r["bytes"] <= row["bytes"] and r["recall"] >= row["recall"] and r != row]
+        assert (row in front) == (not better)
+
+
+def test_pareto_needs_columns() -> None:
+    with pytest.raises(ValueError, match="must name the columns"):
+        mlpq.pareto([{"bytes": 1}])
+
+
+def test_recommended_settings_keep_to_the_budget(small: mlpq.Dataset) -> None:
+    rows = mlpq.recommend(small, 60, 0.5, **LEVELS, nbits=(4, 6), nprobes=(1, 4))
+    assert all(row["bytes"] <= 60 * len(small.xb) for row in rows)
+    assert {row["codebooks"] for row in rows} == {"inner", "outer", "global"}
+    for row in rows:  # the next m would not fit
+        larger = [m for m in mlpq.valid_m(24) if m > row["m"]]
+        settings = {"nbits": row["nbits"], "codebooks": row["codebooks"]}
+        assert not larger or mlpq.predict_memory(5000, 24, 8, 3, m=larger[0], **settings).total > 60 * 5000
+    good = [row for row in rows if row["meets"]]
+    assert rows[: len(good)] == good
+    assert all(row["recall"] >= 0.5 for row in good)
+    assert all(row["recall"] < 0.5 for row in rows[len(good) :])
+    speeds = [row["qps"] for row in good]
+    assert good
+    assert speeds == sorted(speeds, reverse=True)
+
+
+def test_a_target_out_of_reach_is_said(small: mlpq.Dataset) -> None:
+    rows = mlpq.recommend(small, 40, 1.0, **LEVELS, nbits=(4,), owners=("global",), nprobes=(1, 8))
+    recalls = [row["recall"] for row in rows]
+    assert not any(row["meets"] for row in rows)
+    assert recalls == sorted(recalls, reverse=True)
+    with pytest.raises(ValueError, match=r"at least \d+\.\d for 5000 vectors of d=24; got 1"):
+        mlpq.recommend(small, 1, 0.5, **LEVELS)
+    with pytest.raises(ValueError, match="recall must be from 0 to 1; got 95"):
+        mlpq.recommend(small, 60, 95, **LEVELS)
+
+
+def test_sweep_is_recorded_with_its_circumstances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SWEEP", {"m": (2, 6), "nbits": (4,)})
+    monkeypatch.setattr(bench, "NPROBES", (1, 2))
+    np.save(tmp_path / "x.npy", mlpq.synthetic(2000, 12, n_clusters=5).xb)
+    file = tmp_path / "sweep.json"
+    bench.main(["sweep", str(file), "--dataset", str(tmp_path / "x.npy"), "--runs", "1"])
+    record = json.loads(file.read_text())
+    assert record["command"].startswith(f"python -m mlpq.bench sweep {file}")
+    assert (record["n"], record["nq"], record["d"], record["runs"]) == (1800, 200, 12, 1)
+    assert [(row["m"], row["nprobe"]) for row in record["rows"]] == [(2, 1), (2, 2), (6, 1), (6, 2)]
+    assert {"machine", "numpy", "faiss", "python", "threads", "k"} <= record.keys()
