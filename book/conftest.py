@@ -1,9 +1,11 @@
 """How pytest runs the notebooks in this folder.
 
-Relative paths are made absolute, since the kernels run in here. Decimals in the
-outputs may differ by one unit in their last printed place: k-means rounds
-differently on other processors, and a recall of 0.5049 prints as 0.50, one of
-0.5051 as 0.51. Everything else is compared as it is.
+Relative paths are made absolute, since the kernels run in here. A notebook that
+takes more memory than Binder gives fails.
+
+Decimals in the outputs may differ by one unit in their last printed place:
+k-means rounds differently on other processors, and a recall of 0.5049 prints as
+0.50, one of 0.5051 as 0.51. Everything else is compared as it is.
 """
 
 import os
@@ -19,6 +21,7 @@ if "MLPQ_DATA_DIR" in os.environ:
 if Path(os.environ.get("MLPQ_DATASET", "")).is_file():
     os.environ["MLPQ_DATASET"] = os.path.abspath(os.environ["MLPQ_DATASET"])
 
+MEMORY_LIMIT = 900_000  # kB, of the 1 GB that Binder gives
 DECIMAL = re.compile(r"\d+\.(\d+)")
 
 
@@ -54,5 +57,19 @@ def compare_outputs(
     return nbval_compare_outputs(cell, got, stored, *args)
 
 
+def run_test(cell: Any) -> None:
+    """Run a cell as nbval does, then look at the kernel's peak memory."""
+    nbval_run_test(cell)
+    status = Path(f"/proc/{cell.parent.kernel.km.provisioner.pid}/status")
+    if status.is_file() and "MLPQ_DATASET" not in os.environ:
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
+        if peak > MEMORY_LIMIT:
+            cell.raise_cell_error(
+                f"The notebook took {peak:,} kB of {MEMORY_LIMIT:,} kB"
+            )
+
+
 nbval_compare_outputs = IPyNbCell.compare_outputs
 IPyNbCell.compare_outputs = compare_outputs
+nbval_run_test = IPyNbCell.runtest
+IPyNbCell.runtest = run_test

@@ -1,7 +1,8 @@
-"""The comparison of stored outputs catches what it should: real notebooks, run by pytest as the book's are."""
+"""What is asked of notebooks is really asked: notebooks made for it, run by pytest as the book's are."""
 
 import re
 import shutil
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -26,9 +27,18 @@ CASES = {
 }
 
 
+def outcomes(pytester: pytest.Pytester, cells: list[nbformat.NotebookNode]) -> dict[int, str]:
+    """Run a notebook with these cells and return what pytest says of each."""
+    shutil.copy(ROOT / "book" / "conftest.py", pytester.path)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), pytester.path / "case.ipynb")
+    sanitize = f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"
+    result = pytester.runpytest_subprocess("-rA", "--color=no", "--nbval", "--nbval-current-env", sanitize)
+    lines = [line.split() for line in result.outlines if re.match("(PASSED|FAILED) case", line)]
+    return {int(line[2]): line[0] for line in lines}
+
+
 def test_stored_outputs_are_compared(pytester: pytest.Pytester) -> None:
     """Two cells per case, one that prints and one that returns a value."""
-    shutil.copy(ROOT / "book" / "conftest.py", pytester.path)
     cells: list[nbformat.NotebookNode] = []
     for stored, got, _ in CASES.values():
         data = {"text/plain": repr(stored)}
@@ -37,11 +47,17 @@ def test_stored_outputs_are_compared(pytester: pytest.Pytester) -> None:
             (f"{got!r}", nbformat.v4.new_output("execute_result", data=data, execution_count=len(cells) + 2)),
         ):
             cells.append(nbformat.v4.new_code_cell(source, outputs=[output], execution_count=len(cells) + 1))
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), pytester.path / "case.ipynb")
-    sanitize = f"--nbval-sanitize-with={ROOT / 'tests' / 'nbval_sanitize.cfg'}"
-    result = pytester.runpytest_subprocess("-rA", "--color=no", "--nbval", "--nbval-current-env", sanitize)
-    outcome = {
-        int(line.split()[2]): line.split()[0] for line in result.outlines if re.match("(PASSED|FAILED) case", line)
-    }
+    outcome = outcomes(pytester, cells)
     expected = [("PASSED" if passes else "FAILED") for _, _, passes in CASES.values() for _ in range(2)]
     assert [outcome[number] for number in range(len(cells))] == expected
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="only Linux tells a process's peak memory")
+def test_memory_is_limited(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The peak counts, even where the memory is given back at once."""
+    monkeypatch.delenv("MLPQ_DATASET", raising=False)
+    sources = ["x = 0", "x = len(bytearray(b'1') * 950_000_000)", "x = 0"]
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    assert outcomes(pytester, cells) == {0: "PASSED", 1: "FAILED", 2: "FAILED"}
+    monkeypatch.setenv("MLPQ_DATASET", "some-larger-one")
+    assert set(outcomes(pytester, cells).values()) == {"PASSED"}
