@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 # Okabe & Ito's colours, told apart with any colour vision; the yellow is left out, too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -65,6 +65,13 @@ def _axes(ax: Axes | None, height: float, width: float = 6.4) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
+def panels(rows: int, columns: int, height: float, *, sharey: bool = False) -> npt.NDArray[Any]:
+    """Return axes (rows, columns) in one figure of this style; hand each to a function below as `ax`."""
+    with _style():
+        size = (6.4, height)
+        return plt.subplots(rows, columns, figsize=size, sharey=sharey, squeeze=False, layout="constrained")[1]
+
+
 def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: Axes | None = None) -> Axes:
     """Draw one horizontal bar per name, first on top, each with its value in the given format."""
     with _style():
@@ -89,6 +96,7 @@ def stacked_bytes(memories: Mapping[str, Mapping[str, int]], *, title: str, ax: 
     for row, total in enumerate(totals):
         ax.annotate(format_bytes(total), (total, row), (4, 0), textcoords="offset points", va="center")
     ax.margins(x=0.15)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda n, _: format_bytes(n)))
     return ax
 
@@ -124,7 +132,8 @@ def lines(
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log" if logx else "linear", yscale="log" if logy else "linear")
         for axis, logarithmic in ((ax.xaxis, logx), (ax.yaxis, logy)):
             if logarithmic:
-                axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                low, high = axis.get_view_interval()
+                axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 300 else (1,), numticks=20))
                 axis.set_major_formatter(FuncFormatter(lambda n, _: f"{n:,.10g}"))
                 axis.set_minor_locator(NullLocator())
         ax.set_title(title)
@@ -164,7 +173,9 @@ def heatmap(
     return ax
 
 
-def histogram(values: npt.NDArray[Any], *, title: str, xlabel: str, bins: int = 30, ax: Axes | None = None) -> Axes:
+def histogram(
+    values: npt.NDArray[Any], *, title: str, xlabel: str, bins: int | Sequence[float] = 30, ax: Axes | None = None
+) -> Axes:
     """Draw how many of the values fall into each of the bins, with a line at their mean."""
     with _style():
         ax = _axes(ax, 3.0)
@@ -262,7 +273,8 @@ def _colors(names: Collection[str]) -> list[str]:
 
 def _as_list(ax: Axes, title: str) -> None:
     """Dress an axes of horizontal bars: first on top, no ticks on the names' axis."""
-    ax.invert_yaxis()
+    if not ax.yaxis_inverted():  # by another axes that shares it
+        ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.set_title(title)

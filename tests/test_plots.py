@@ -64,6 +64,20 @@ def test_lines(log: bool) -> None:
     assert ax.get_xscale() == ("log" if log else "linear")
 
 
+@pytest.mark.parametrize(("x", "ticks"), [((5, 80), {5, 10, 20, 50}), ((1, 10_000), {1, 10, 100, 1000, 10_000})])
+def test_log_ticks_leave_room_for_their_labels(x: tuple[float, float], ticks: set[float]) -> None:
+    ax = plots.lines({"a": (x, (1, 2))}, title="t", xlabel="x", ylabel="y", logx=True)
+    low, high = ax.get_xlim()
+    assert {tick for tick in ax.get_xticks() if low <= tick <= high} == ticks
+
+
+def test_panels() -> None:
+    axes = plots.panels(2, 3, 4.0)
+    assert axes.shape == (2, 3)
+    assert plots.bars({"one": 1.0}, title="x", ax=axes[1, 2]) is axes[1, 2]
+    assert axes[0, 0].figure.get_size_inches().tolist() == [6.4, 4.0]
+
+
 def test_heatmap_writes_values_so_that_they_can_be_read() -> None:
     values = np.array([[0.0, 1.0]])
     ax = plots.heatmap(values, title="t", rows=["r"], columns=[4, 8], form="{:.1f}")
