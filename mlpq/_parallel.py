@@ -1,4 +1,4 @@
-"""Threads over independent pieces of work, such as the cells of an index.
+"""Threads over independent pieces of work, such as the cells of an index, and the settings of Faiss beneath them.
 
 The number of threads is Faiss's: set `OMP_NUM_THREADS`, or call `faiss.omp_set_num_threads(n)`.
 """
@@ -6,8 +6,9 @@ The number of threads is Faiss's: set `OMP_NUM_THREADS`, or call `faiss.omp_set_
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import TypeVar
 
@@ -16,7 +17,11 @@ from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
+FEW = 20  # vectors from which on Faiss multiplies matrices, as before its version 1.15
+
 _in_use = threading.Lock()
+_training = threading.Lock()
+_trainings: list[int] = []  # Faiss's own threshold, once for every training that runs
 _libraries = cache(ThreadpoolController)
 
 
@@ -42,3 +47,22 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
                 pass
     finally:
         _in_use.release()
+
+
+@contextmanager
+def quick_training() -> Iterator[None]:
+    """Have Faiss compare many vectors by matrix products meanwhile, and set it back after the last training.
+
+    Its own threshold makes k-means on few short sub-vectors up to ten times slower. The setting belongs to the process,
+    hence the list: a training that ends must not take it from one that runs.
+    """
+    with _training:
+        _trainings.append(_trainings[0] if _trainings else faiss.cvar.distance_compute_blas_threshold)
+        faiss.cvar.distance_compute_blas_threshold = FEW
+    try:
+        yield
+    finally:
+        with _training:
+            before = _trainings.pop()
+            if not _trainings:
+                faiss.cvar.distance_compute_blas_threshold = before

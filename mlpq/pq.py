@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads
+from mlpq._parallel import in_threads, quick_training
 from mlpq.clustering import MAX_SEED
 from mlpq.distance import blocks, pad, smallest
 
@@ -85,7 +85,8 @@ class ProductQuantizer:
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         pq.cp.seed = self.seed
         pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points per codeword
-        pq.train(x)
+        with quick_training():
+            pq.train(x)
         self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
         return self
 
@@ -102,7 +103,9 @@ class ProductQuantizer:
         # other codes where codewords coincide, as they do for sub-vectors that are mostly zero.
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         faiss.copy_array_to_vector(self.codebooks.ravel(), pq.centroids)
-        codes: Codes = pq.compute_codes(x)
+        codes = np.empty((len(x), self.code_size), np.uint8)
+        for rows in blocks(len(x), self.m * self.ksub):  # Faiss holds all distances to all codewords at once
+            codes[rows] = pq.compute_codes(x[rows])
         return codes
 
     def decode(self, codes: npt.ArrayLike) -> FloatMatrix:

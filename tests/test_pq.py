@@ -1,5 +1,8 @@
 """ProductQuantizer: by hand, against a plain reference, against Faiss code for code."""
 
+import subprocess
+import sys
+
 import faiss
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import mlpq
+from mlpq._parallel import quick_training
 from mlpq.pq import unpack
 from tests import reference
 
@@ -136,3 +140,30 @@ def test_same_seed_same_codebooks(ds: mlpq.Dataset) -> None:
     one, two, other = (mlpq.ProductQuantizer(ds.d, 4, 4, seed=s).train(ds.xb[:500]).codebooks for s in (1, 1, 2))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, other)
+
+
+def test_faiss_gets_its_setting_back_after_the_last_training() -> None:
+    before = faiss.cvar.distance_compute_blas_threshold
+    with quick_training():
+        first = faiss.cvar.distance_compute_blas_threshold
+        with quick_training():
+            pass
+        assert faiss.cvar.distance_compute_blas_threshold == first != before
+    assert faiss.cvar.distance_compute_blas_threshold == before
+    with pytest.raises(ValueError, match="inside"), quick_training():
+        raise ValueError("inside")
+    assert faiss.cvar.distance_compute_blas_threshold == before
+
+
+def test_encoding_holds_no_table_of_all_distances() -> None:
+    """200,000 vectors of 51 MB against 512 codewords: all distances at once would be 410 MB."""
+    code = """
+import resource, numpy, mlpq
+x = numpy.random.default_rng(0).random((200_000, 64), numpy.float32)
+pq = mlpq.ProductQuantizer(64, 2).train(x[:5000])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+pq.encode(x)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 200_000  # kB
