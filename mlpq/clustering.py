@@ -200,6 +200,8 @@ class TwoLevelKMeans:
     def probe(self, xq: npt.ArrayLike, nprobe: int, n_outer_probe: int | None = None) -> IdMatrix:
         """Return the nprobe nearest inner cells of each row of xq (nq, d), nearest first.
 
+        `n_outer_probe` spares comparisons; it makes a batch faster only where there are thousands of inner cells.
+
         Args:
             nprobe: cells per query; more than n_inner counts as n_inner.
             n_outer_probe: consider only the cells of this many nearest outer clusters; None considers all.

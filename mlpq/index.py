@@ -27,6 +27,13 @@ Codebooks = npt.NDArray[np.float32]  # (n_codebooks, m, 2**nbits, d // m)
 Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
 
 
+def checked_owner(codebooks: Owner) -> Owner:
+    """Return `codebooks` if it names an owner; raise `ValueError` otherwise."""
+    if codebooks not in get_args(Owner):
+        raise ValueError(f"codebooks must be one of {', '.join(map(repr, get_args(Owner)))}; got {codebooks!r}")
+    return codebooks
+
+
 class MultiLevelPQ:
     """Search by compressed residuals: outer clusters, then inner cells, then codes.
 
@@ -72,12 +79,10 @@ class MultiLevelPQ:
         seed: int = 0,
         keep_originals: bool = False,
     ) -> None:
-        if codebooks not in get_args(Owner):
-            raise ValueError(f"codebooks must be one of {', '.join(map(repr, get_args(Owner)))}; got {codebooks!r}")
+        self.codebooks = checked_owner(codebooks)
         self.clusters = TwoLevelKMeans(d, n_inner, n_outer, niter=niter, seed=seed)
         pq = ProductQuantizer(d, m, nbits, seed=seed)
         self.d, self.m, self.nbits, self.ksub, self.code_size = pq.d, pq.m, pq.nbits, pq.ksub, pq.code_size
-        self.codebooks: Owner = codebooks
         self.niter, self.seed, self.keep_originals = self.clusters.inner.niter, pq.seed, bool(keep_originals)
         no_codebooks = np.empty((0, self.m, self.ksub, pq.dsub), np.float32)
         self._reset(self.clusters, no_codebooks, np.empty(0, np.int64))

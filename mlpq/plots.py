@@ -65,11 +65,12 @@ def _axes(ax: Axes | None, height: float, width: float = 6.4) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
-def panels(rows: int, columns: int, height: float, *, sharey: bool = False) -> npt.NDArray[Any]:
-    """Return axes (rows, columns) in one figure of this style; hand each to a function below as `ax`."""
+def panels(rows: int, columns: int, *, height: float, sharex: bool = False, sharey: bool = False) -> npt.NDArray[Any]:
+    """Return axes (rows, columns) in one figure; hand each to a function below as `ax`."""
     with _style():
-        size = (6.4, height)
-        return plt.subplots(rows, columns, figsize=size, sharey=sharey, squeeze=False, layout="constrained")[1]
+        figure = plt.figure(figsize=(6.4, height), layout="constrained")
+        axes: npt.NDArray[Any] = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
+    return axes
 
 
 def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: Axes | None = None) -> Axes:
@@ -180,7 +181,9 @@ def histogram(
     with _style():
         ax = _axes(ax, 3.0)
         ax.hist(values, bins=bins, color=PALETTE[0])
-        ax.axvline(float(np.mean(values)), color=PALETTE[1], linestyle="--", label=f"mean {np.mean(values):,.0f}")
+        mean = float(np.mean(values))
+        label = f"mean {mean:,.0f}" if mean >= 100 else f"mean {mean:.2g}"
+        ax.axvline(mean, color=PALETTE[1], linestyle="--", label=label)
         ax.set(xlabel=xlabel, ylabel="number")
         ax.set_title(title)
         ax.legend()

@@ -9,9 +9,11 @@ from typing import Any, get_args
 from tqdm.auto import tqdm
 
 from mlpq import _check
+from mlpq.clustering import TwoLevelKMeans
 from mlpq.datasets import Dataset
 from mlpq.evaluate import measure, recall_at_k
-from mlpq.index import MultiLevelPQ, Owner
+from mlpq.index import MultiLevelPQ, Owner, checked_owner
+from mlpq.pq import ProductQuantizer
 from mlpq.storage import Memory
 
 Row = dict[str, Any]
@@ -48,19 +50,19 @@ def predict_memory(
         56
     """
     n = _check.integer(n, "n", 0)
-    index = MultiLevelPQ(d, n_inner, n_outer, m=m, nbits=nbits, codebooks=codebooks, keep_originals=keep_originals)
-    n_inner, n_outer = index.clusters.n_inner, index.clusters.n_outer
-    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[codebooks]
+    pq, clusters = ProductQuantizer(d, m, nbits), TwoLevelKMeans(d, n_inner, n_outer)
+    d, n_inner, n_outer = pq.d, clusters.n_inner, clusters.n_outer
+    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[checked_owner(codebooks)]
     sizes = {
-        "codes": n * index.code_size,
+        "codes": n * pq.code_size,
         "ids": n * 8,
         "list_offsets": (n_inner + 1) * 8,
-        "codebooks": n_codebooks * index.ksub * index.d * 4,
+        "codebooks": n_codebooks * pq.ksub * d * 4,
         "codebook_of_cell": n_inner * 8,
-        "inner_centroids": n_inner * index.d * 4,
-        "outer_centroids": n_outer * index.d * 4,
+        "inner_centroids": n_inner * d * 4,
+        "outer_centroids": n_outer * d * 4,
         "inner_to_outer": n_inner * 8,
-        "originals": n * index.d * 4 if keep_originals else 0,
+        "originals": n * d * 4 if keep_originals else 0,
     }
     return Memory({name: size for name, size in sizes.items() if size})
 

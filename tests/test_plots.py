@@ -72,7 +72,7 @@ def test_log_ticks_leave_room_for_their_labels(x: tuple[float, float], ticks: se
 
 
 def test_panels() -> None:
-    axes = plots.panels(2, 3, 4.0)
+    axes = plots.panels(2, 3, height=4.0)
     assert axes.shape == (2, 3)
     assert plots.bars({"one": 1.0}, title="x", ax=axes[1, 2]) is axes[1, 2]
     assert axes[0, 0].figure.get_size_inches().tolist() == [6.4, 4.0]

@@ -19,6 +19,8 @@ from mlpq import bench
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
+PARTS = {part["caption"]: part["chapters"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]}
+CHAPTERS = [chapter["file"] for chapter in PARTS["The chapters"]]
 MODULES = sorted((ROOT / "mlpq").rglob("*.py"))
 
 
@@ -97,6 +99,31 @@ def test_notebooks_are_in_normal_form(path: Path) -> None:
     assert not re.search(r"/(home|root|tmp|Users)/", text)
     ignored = sum("NBVAL_IGNORE_OUTPUT" in cell.source or "nbval-ignore-output" in str(cell.metadata) for cell in code)
     assert ignored <= len(code) / 10
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_have_one_frame(name: str) -> None:
+    cells = nbformat.read(ROOT / f"{name}.ipynb", as_version=4).cells
+    text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert text.startswith("# ")
+    assert re.findall(r"^\*\*(After this chapter you can|You need)\*\*", text, re.MULTILINE) == [
+        "After this chapter you can", "You need",
+    ]  # fmt: skip
+    headings = re.findall(r"^## (.*)", text, re.MULTILINE)
+    assert headings[0] == "Predict first"
+    assert headings[-3:] == ["What to remember", "Exercises", "Where this comes from"]
+    assert "guess" in text.split("## Predict first")[1].split("## ")[0].lower()
+    exercises, sources = text.split("## Exercises")[1].split("## Where this comes from")
+    numbers = re.findall(r"^\*\*(\d)\.\*\*", exercises, re.MULTILINE)
+    assert numbers == [str(n) for n in range(1, len(numbers) + 1)]
+    assert 3 <= len(numbers) <= 5
+    hidden = "\n".join(cell.source for cell in cells if "hide-cell" in cell.metadata.get("tags", []))
+    assert re.findall(r"^# Solution (\d):", hidden, re.MULTILINE) == numbers
+    assert "{cite}" in sources
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    figures = sum("image/png" in str(cell.outputs) for cell in code)
+    assert figures >= 3
+    assert sum(cell.source.count("assert ") for cell in code) >= figures
 
 
 def test_cited_works_are_in_the_bibliography_and_the_other_way_round() -> None:

@@ -32,7 +32,7 @@ def test_predicted_memory_is_that_of_the_index(
 
 
 def test_predicted_memory_of_any_size() -> None:
-    memory = mlpq.predict_memory(10**12, 784, 10**6, 10**3, m=56, codebooks="global")
+    memory = mlpq.predict_memory(10**12, 784, 10**9, 10**4, m=56, codebooks="global")
     assert memory["codes"] == 56 * 10**12
     assert memory["ids"] == 8 * 10**12
     assert mlpq.predict_memory(0, 784)["codebooks"] == 100 * 256 * 784 * 4
