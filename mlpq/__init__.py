@@ -1,5 +1,6 @@
 """Product quantization with multi-level clustering: the package that the book walks through."""
 
+import mlpq._blas  # noqa: F401  # before anything that imports Faiss
 from mlpq._check import valid_m
 from mlpq._download import DownloadError
 from mlpq.baselines import ExactIndex, KMeansIndex
