@@ -1,6 +1,7 @@
 """Bytes foretold are bytes found; the grid measures what it says; the recipe keeps to budget and target."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import mlpq
 from mlpq import bench
+from tests.conftest import ROOT
 
 LEVELS = {"n_inner": 8, "n_outer": 3}
 SETTING = {"codebooks": "global", "m": 8, "nbits": 4}
@@ -106,3 +108,15 @@ def test_sweep_is_recorded_with_its_circumstances(tmp_path: Path, monkeypatch: p
     assert (record["n"], record["nq"], record["d"], record["runs"]) == (1800, 200, 12, 1)
     assert [(row["m"], row["nprobe"]) for row in record["rows"]] == [(2, 1), (2, 2), (6, 1), (6, 2)]
     assert {"machine", "numpy", "faiss", "python", "threads", "k"} <= record.keys()
+
+
+def test_recorded_grid_is_whole_and_its_bytes_are_those_foretold() -> None:
+    record = json.loads((ROOT / "book" / "recorded" / "sweep.json").read_text())
+    found = {(row["m"], row["nbits"], row["nprobe"]): row for row in record["rows"]}
+    assert set(found) == set(product(*bench.SWEEP.values(), bench.NPROBES))
+    assert len(record["rows"]) == len(found)
+    sizes = [record[name] for name in ("n", "d", "n_inner", "n_outer")]
+    for (m, nbits, _), row in found.items():
+        assert row["codebooks"] == "global"
+        assert row["bytes"] == mlpq.predict_memory(*sizes, m=m, nbits=nbits, codebooks="global").total
+        assert 0 < row["recall"] < 1 < row["qps"]
