@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Any, get_args
 
 from tqdm.auto import tqdm
@@ -160,22 +161,28 @@ def recommend(
     """
     if not 0 <= recall <= 1:
         raise ValueError(f"recall must be from 0 to 1; got {recall}")
-    fitting: list[Mapping[str, Any]] = []
-    smallest = float("inf")
-    for owner in owners:
-        for bits in nbits:
-            for m in reversed(_check.valid_m(ds.d)):
-                setting: dict[str, Any] = {"codebooks": owner, "m": m, "nbits": bits}
-                needed = predict_memory(len(ds.xb), ds.d, n_inner, n_outer, **setting).total / len(ds.xb)
-                smallest = min(smallest, needed)
-                if needed <= bytes_per_vector:
-                    fitting.append(setting)
-                    break
-    if not fitting:
-        raise ValueError(
-            f"bytes_per_vector must be at least {smallest:.1f} for {len(ds.xb)} vectors of d={ds.d}; "
-            f"got {bytes_per_vector}"
-        )
+    fitting = _largest_fitting(ds, bytes_per_vector, n_inner, n_outer, product(owners, nbits))
     rows = measure_grid(ds, fitting, nprobes, n_inner=n_inner, n_outer=n_outer, k=k, progress=progress)
     rows = [row | {"meets": row["recall"] >= recall} for row in rows]
     return sorted(rows, key=lambda row: (not row["meets"], -row["qps"] if row["meets"] else -row["recall"]))
+
+
+def _largest_fitting(
+    ds: Dataset, budget: float, n_inner: int, n_outer: int, kinds: Iterable[tuple[Owner, int]]
+) -> list[Row]:
+    """Return, for each (owner, nbits), the settings with the largest m that fits; raise if nothing does."""
+    fitting: list[Row] = []
+    smallest = float("inf")
+    for owner, bits in kinds:
+        for m in reversed(_check.valid_m(ds.d)):
+            setting: Row = {"codebooks": owner, "m": m, "nbits": bits}
+            needed = predict_memory(len(ds.xb), ds.d, n_inner, n_outer, **setting).total / len(ds.xb)
+            smallest = min(smallest, needed)
+            if needed <= budget:
+                fitting.append(setting)
+                break
+    if not fitting:
+        raise ValueError(
+            f"bytes_per_vector must be at least {smallest:.1f} for {len(ds.xb)} vectors of d={ds.d}; got {budget}"
+        )
+    return fitting
