@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
-FEW = 20  # vectors from which on Faiss multiplies matrices, as before its version 1.15
+FEW = 20  # numbers (n * d) from which on Faiss multiplies matrices; its own default is 128,000
 
 _in_use = threading.Lock()
 _training = threading.Lock()
@@ -51,7 +51,7 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
 
 @contextmanager
 def quick_training() -> Iterator[None]:
-    """Have Faiss compare many vectors by matrix products meanwhile, and set it back after the last training.
+    """Have Faiss compare vectors by matrix products meanwhile, and set it back after the last training.
 
     Its own threshold makes k-means on few short sub-vectors up to ten times slower. The setting belongs to the process,
     hence the list: a training that ends must not take it from one that runs.
