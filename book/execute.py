@@ -2,8 +2,8 @@
 
     python book/execute.py [NOTEBOOK ...]
 
-The normal form has outputs and execution counts in order, and neither widget
-state nor timestamps, nor anything that depends on the machine's set-up.
+The normal form has outputs and execution counts in order, and neither state
+and views of widgets nor timestamps, nor anything that depends on the machine.
 """
 
 import sys
@@ -13,6 +13,7 @@ import nbformat
 from nbclient import NotebookClient
 
 BOOK = Path(__file__).parent
+VIEW = "application/vnd.jupyter.widget-view+json"
 METADATA = {
     "kernelspec": {
         "display_name": "Python 3",
@@ -36,6 +37,9 @@ def execute(path: Path) -> None:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{path.stem}-{number:02d}"
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            # A live widget's view is gone with its kernel; its twin stays.
+            output.get("data", {}).pop(VIEW, None)
     nbformat.write(notebook, path)
 
 

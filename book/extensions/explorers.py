@@ -1,0 +1,49 @@
+"""Sphinx extension: gives pages with explorers the scripts that run them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from mlpq import widgets
+from mlpq.widgets import base
+
+from sphinx.application import Sphinx
+
+
+def write(app: Sphinx) -> None:
+    """Write the style, the host script and a script per explorer.
+
+    The scripts are classic ones that hold a module's source as a string, since
+    a browser refuses to load modules from disk.
+    """
+    folder = Path(app.outdir) / "_static" / "explorers"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "style.css").write_text(base.STYLE)
+    (folder / "host.js").write_text((base.FOLDER / "host.js").read_text())
+    for cls in widgets.EXPLORERS:
+        text = json.dumps(base.source(cls.explorer))
+        script = f"(window.mlpqExplorers ??= {{}}).{cls.explorer} = {text};\n"
+        (folder / f"{cls.explorer}.js").write_text(script)
+
+
+def load(
+    app: Sphinx,
+    page: str,
+    template: str,
+    context: dict[str, Any],
+    doctree: object,
+) -> None:
+    """Ask for the scripts of the explorers on this page."""
+    names = re.findall(r'data-explorer="(\w+)"', context.get("body", ""))
+    if names:
+        app.add_css_file("explorers/style.css")
+        for name in dict.fromkeys([*names, "host"]):
+            app.add_js_file(f"explorers/{name}.js", loading_method="defer")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.connect("builder-inited", write)
+    app.connect("html-page-context", load)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

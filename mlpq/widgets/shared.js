@@ -1,0 +1,172 @@
+// What all explorers share: the control row, the sentence, the table, and asking the kernel for what is not recorded.
+// An explorer calls `explorer(build)`: build(figure, data, narrow) returns draw(point, values, words). One that needs no
+// recorded points gives `compute` as well: compute(values, data) returns a point, or { error: "what is wrong" }.
+
+const SVG = "http://www.w3.org/2000/svg";
+const SHAPES = new Set("svg g path circle rect line text title polyline".split(" "));
+
+// make("p", { class: "say" }, "text", child): an element, in SVG's namespace where it is one of its shapes.
+export const make = (tag, attributes = {}, ...children) => {
+  const node = SHAPES.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+};
+
+export const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+
+// Draw grey values, 0 black to 255 white, one per pixel of the canvas.
+export const grey = (canvas, values) => {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  values.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
+  context.putImageData(image, 0, 0);
+};
+
+// The frame of a chart in an <svg>: axes, ticks, labels. Returns the functions that place a value.
+// x and y: { from, to, ticks, label, log, format }; ticks are values. The y label stands above its axis.
+export const frame = (svg, { width, height, x, y }) => {
+  const [left, top, bottom] = [46, 22, height - 34];
+  const place = ({ from, to, log }, start, end) => {
+    const way = (value) => (log ? Math.log(value) : value);
+    return (value) => start + ((way(value) - way(from)) / (way(to) - way(from))) * (end - start);
+  };
+  const [px, py] = [place(x, left, width - 12), place(y, bottom, top)];
+  const text = (at, anchor, words) => make("text", { ...at, "text-anchor": anchor }, words);
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.setAttribute("role", "img");
+  svg.replaceChildren(
+    make("path", { d: `M${left} ${top}V${bottom}H${width - 12}`, class: "axis" }),
+    ...y.ticks.flatMap((tick) => [
+      make("path", { d: `M${left} ${py(tick)}H${width - 12}`, class: "grid" }),
+      text({ x: left - 6, y: py(tick) + 4 }, "end", (y.format ?? String)(tick)),
+    ]),
+    ...x.ticks.map((tick) => text({ x: px(tick), y: bottom + 16 }, "middle", (x.format ?? String)(tick))),
+    text({ x: 4, y: 12 }, "start", y.label),
+    text({ x: width - 12, y: height - 4 }, "end", x.label),
+  );
+  return { px, py };
+};
+
+const key = (values) => Object.values(values).join(",");
+const fill = (text, from) => text.replace(/\{(\w+)\}/g, (_, name) => from[name]);
+
+// A row per entry of the lists among the cells; what is no list stands in every row.
+const rows = (columns, from) => {
+  const cells = Object.keys(columns).map((name) => from[name]);
+  const length = Math.max(1, ...cells.filter(Array.isArray).map((cell) => cell.length));
+  return Array.from({ length }, (_, i) => cells.map((cell) => (Array.isArray(cell) ? cell[i] : cell)));
+};
+
+// One control: a slider over the indices of its values, or a choice among words. read() and write() take the value.
+const control = ({ name, label, recorded, possible, words }, live, changed) => {
+  const values = live && possible.length ? possible : recorded;
+  const word = (value) => String(words?.[value] ?? value);
+  const choice = typeof values[0] === "string";
+  const shown = make("output");
+  const input = choice
+    ? make("select", {}, ...values.map((value) => make("option", { value }, word(value))))
+    : make("input", { type: "range", min: 0, max: values.length - 1, step: 1 });
+  input.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab takes the arrow keys otherwise
+  input.setAttribute("data-control", name);
+  const read = () => values[choice ? input.selectedIndex : Number(input.value)];
+  const tell = () => {
+    if (choice) return;
+    shown.textContent = word(read());
+    input.setAttribute("aria-valuetext", word(read()));
+  };
+  const write = (value) => {
+    const index = Math.max(0, values.indexOf(value));
+    choice ? (input.selectedIndex = index) : (input.value = index);
+    tell();
+  };
+  input.addEventListener("input", () => (tell(), changed(name, read())));
+  return { node: make("label", {}, make("span", {}, label), input, ...(choice ? [] : [shown])), read, write, word };
+};
+
+export const explorer = (build, compute) => ({
+  render({ model, el }) {
+    const data = model.get("data");
+    const live = typeof model.send === "function";
+    const points = new Map(Object.entries(data.points));
+    const failures = new Map();
+    let asked = null; // the one point that the kernel is computing
+    let draw = null;
+    let narrow = null;
+
+    const values = () => Object.fromEntries(data.controls.map(({ name }) => [name, model.get(name)]));
+    const change = (name, value) => {
+      failures.clear(); // what failed once may work later
+      model.set(name, value);
+      model.save_changes();
+    };
+    const controls = data.controls.map((one) => control(one, live, change));
+    const figure = make("div", { class: "figure" });
+    const say = make("p", { class: "say", "aria-live": "polite" });
+    const head = make("tr", {}, ...Object.values(data.columns).map((name) => make("th", { scope: "col" }, name)));
+    const body = make("tbody");
+    const table = make("table", {}, make("thead", {}, head), body);
+    const button = make("button", { type: "button", "aria-expanded": "false" }, "Show as a table");
+    button.addEventListener("click", () => {
+      const open = button.getAttribute("aria-expanded") !== "true";
+      button.setAttribute("aria-expanded", String(open));
+    });
+
+    const ask = (wanted) => {
+      if (asked !== null) return; // its answer asks again, for where the controls are then
+      asked = key(wanted);
+      model.send({ ask: wanted });
+    };
+    const update = () => {
+      const now = values();
+      const point = compute ? compute(now, data) : points.get(key(now));
+      const failure = point?.error ?? failures.get(key(now));
+      controls.forEach((one, i) => one.write(now[data.controls[i].name]));
+      el.setAttribute("aria-busy", String(!point && !failure));
+      if (!point || failure) {
+        say.textContent = failure ?? "Computing …";
+        if (!failure) ask(now);
+        return;
+      }
+      const words = Object.fromEntries(controls.map((one, i) => [data.controls[i].name, one.word(one.read())]));
+      draw(point, now, words);
+      say.textContent = fill(data.say, { ...point, ...words });
+      body.replaceChildren(
+        ...rows(data.columns, { ...point, ...words }).map((cells) =>
+          make("tr", {}, ...cells.map((cell) => make("td", {}, String(cell)))),
+        ),
+      );
+    };
+    const rebuild = () => {
+      narrow = el.clientWidth < 480;
+      figure.replaceChildren();
+      draw = build(figure, data, narrow);
+      update();
+    };
+
+    el.classList.add("mlpq-explorer");
+    el.setAttribute("role", "group");
+    el.setAttribute("aria-label", data.title);
+    el.replaceChildren(
+      make("p", { class: "title" }, data.title),
+      make("div", { class: "controls" }, ...controls.map((one) => one.node)),
+      figure, say, button, make("div", { class: "table" }, table), make("p", { class: "about" }, data.caption),
+    );
+    const answered = ({ key: name, point, error }) => {
+      if (point) points.set(name, point);
+      if (error) failures.set(name, error);
+      if (name === asked) asked = null;
+      update();
+    };
+    rebuild();
+    const watcher = new ResizeObserver(() => el.clientWidth < 480 !== narrow && rebuild());
+    watcher.observe(el);
+    data.controls.forEach(({ name }) => model.on(`change:${name}`, update));
+    model.on("msg:custom", answered);
+    return () => {
+      watcher.disconnect();
+      data.controls.forEach(({ name }) => model.off(`change:${name}`, update));
+      model.off("msg:custom", answered);
+    };
+  },
+});
