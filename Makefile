@@ -2,9 +2,9 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+EXPLORERS := lloyd probe codec table codebook search frontier bytes
 
-
-.PHONY: book test lint notebooks bench install clean
+.PHONY: book test lint notebooks recorded latency bench install clean
 
 book: .venv/book
 	rm -rf _build
@@ -21,6 +21,12 @@ lint: .venv/test
 
 notebooks: .venv/book
 	$(BIN)/python book/execute.py
+
+recorded: .venv/book
+	for name in $(EXPLORERS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name.json; done
+
+latency: .venv/test book
+	$(BIN)/python -m tests.latency book/recorded/latency.json
 
 bench: .venv/book
 	$(BIN)/python -m mlpq.bench ratios

@@ -1,15 +1,25 @@
 """Fixtures shared by the tests; with MLPQ_FORBID_SKIPS=1 a skipped test is a failed one."""
 
+import http.server
 import os
-from collections.abc import Generator
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Locator, sync_playwright
 
 import mlpq
 from mlpq import datasets
 
 ROOT = Path(__file__).parent.parent
+FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+
+Opened = Callable[[str, str], Locator]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -52,3 +62,59 @@ def trained(ds: mlpq.Dataset) -> dict[str, mlpq.MultiLevelPQ]:
         owner: mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True).train(ds.xb).add(ds.xb)
         for owner in ("global", "outer", "inner")
     }
+
+
+@pytest.fixture(scope="session")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The book, built as `make book` does, from what git would hand to a newcomer."""
+    folder = tmp_path_factory.mktemp("book")
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "book", "_config.yml", "_toc.yml"]
+    for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    jupyter_book = Path(sys.executable).parent / "jupyter-book"
+    command = [str(jupyter_book), "build", str(folder), "-W", "-n", "--keep-going"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def address(html: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def chromium() -> str | None:
+    """Where the system's Chromium is."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((found for name in names if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
+
+
+@pytest.fixture
+def opened(browser: Browser, html: Path) -> Iterator[Opened]:
+    """Open a chapter from disk and return one of its explorers, alive."""
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+
+        def open_explorer(chapter: str, name: str) -> Locator:
+            page = context.new_page()
+            page.goto((html / "book" / f"{chapter}.html").as_uri())
+            explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+            explorer.locator("[data-control]").first.wait_for()
+            return explorer
+
+        yield open_explorer

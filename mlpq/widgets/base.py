@@ -120,11 +120,16 @@ class Explorer(anywidget.AnyWidget):
         raise NotImplementedError
 
     @classmethod
+    def grid(cls) -> list[tuple[int | str, ...]]:
+        """Return the settings that are recorded: every combination of the controls' recorded values."""
+        return list(product(*(control.recorded for control in cls.controls)))
+
+    @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
         """Compute the recorded grid, or every so-manieth point of it."""
         names = [control.name for control in cls.controls]
-        grid = list(product(*(control.recorded for control in cls.controls)))[::every]
-        points = {key(values): cls.compute(ds, **dict(zip(names, values, strict=True))) for values in grid}
+        settings = {key(values): dict(zip(names, values, strict=True)) for values in cls.grid()[::every]}
+        points = {name: cls.compute(ds, **values) for name, values in settings.items()}
         return {"explorer": cls.explorer, "shared": cls.shared(ds), "points": points}
 
     @property
@@ -149,23 +154,25 @@ class Explorer(anywidget.AnyWidget):
             reply["error"] = f"{type(error).__name__}: {error}"
         self.send(reply)
 
+    def point(self) -> Point:
+        """Return what is shown now, with the words for the controls' values; computed where it is not recorded."""
+        found = self.data["points"].get(key(self.values.values()))
+        return (found or self.compute(_dataset(self.data["dataset"]), **self.values)) | {
+            control.name: (control.words or {}).get(str(value), str(value))
+            for control, value in zip(self.controls, self.values.values(), strict=True)
+        }
+
     def words(self) -> str:
-        """Return the sentence below the figure, for a setting that is recorded."""
-        return self.say.format_map(self.data["points"][key(self.values.values())] | self._shown())
+        """Return the sentence below the figure."""
+        return self.say.format_map(self.point())
 
     def rows(self) -> list[list[str]]:
-        """Return the table, for a setting that is recorded: one row, or one per entry of the lists in the point."""
-        point = self.data["points"][key(self.values.values())] | self._shown()
+        """Return the table: one row, or one per entry of the lists in the point."""
+        point = self.point()
         cells = [point[name] for name in self.columns]
         length = max((len(cell) for cell in cells if isinstance(cell, list)), default=1)
         full = [cell if isinstance(cell, list) else [cell] * length for cell in cells]
         return [[str(cell) for cell in row] for row in zip(*full, strict=True)]
-
-    def _shown(self) -> dict[str, str]:
-        return {
-            control.name: (control.words or {}).get(str(value), str(value))
-            for control, value in zip(self.controls, self.values.values(), strict=True)
-        }
 
     def twin(self) -> str:
         """Return the explorer as HTML that needs no kernel; without scripts, the sentence and the table remain."""

@@ -27,7 +27,7 @@ class Lloyd(Explorer):
         Control("iteration", "iteration", tuple(range(13)), tuple(range(41))),
     )
     say = (
-        "{k} clusters after {iteration} iterations: inertia {inertia} of the start, imbalance {imbalance}. "
+        "k = {k}, iteration {iteration}: inertia {inertia} of the start, imbalance {imbalance}. "
         "The largest cluster holds {largest} of the dots."
     )
     columns: ClassVar = {"iterations": "iteration", "inertias": "inertia", "imbalances": "imbalance"}

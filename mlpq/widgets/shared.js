@@ -63,7 +63,7 @@ const control = ({ name, label, recorded, possible, words }, live, changed) => {
   const values = live && possible.length ? possible : recorded;
   const word = (value) => String(words?.[value] ?? value);
   const choice = typeof values[0] === "string";
-  const shown = make("output");
+  const shown = make("span", { class: "value", "aria-hidden": "true" }); // read aloud as the slider's own value
   const input = choice
     ? make("select", {}, ...values.map((value) => make("option", { value }, word(value))))
     : make("input", { type: "range", min: 0, max: values.length - 1, step: 1 });
@@ -122,10 +122,12 @@ export const explorer = (build, compute) => ({
       const point = compute ? compute(now, data) : points.get(key(now));
       const failure = point?.error ?? failures.get(key(now));
       controls.forEach((one, i) => one.write(now[data.controls[i].name]));
-      el.setAttribute("aria-busy", String(!point && !failure));
+      el.setAttribute("aria-busy", String(live && !point && !failure));
+      el.classList.toggle("stale", !point || Boolean(failure)); // the figure still shows another setting
       if (!point || failure) {
-        say.textContent = failure ?? "Computing …";
-        if (!failure) ask(now);
+        say.textContent = failure ?? (live ? "Computing …" : "Not recorded: a kernel is needed to compute it.");
+        body.replaceChildren();
+        if (live && !failure) ask(now);
         return;
       }
       const words = Object.fromEntries(controls.map((one, i) => [data.controls[i].name, one.word(one.read())]));

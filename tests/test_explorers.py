@@ -1,0 +1,216 @@
+"""All explorers: driven by keyboard and mouse in the built book, what they say against what Python says."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import traitlets
+from playwright.sync_api import Browser, Locator, expect
+
+import mlpq
+from mlpq import widgets
+from mlpq.widgets import base
+from tests.browser import Watched
+from tests.conftest import ROOT
+
+CLASSES = {cls.explorer: cls for cls in widgets.EXPLORERS}
+CHAPTERS = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("*.ipynb"))}
+HOMES = [(chapter, name) for chapter, text in CHAPTERS.items() for name in re.findall(r'data-explorer=\\"(\w+)', text)]
+everywhere = pytest.mark.parametrize(("chapter", "name"), HOMES, ids=[":".join(home) for home in HOMES])
+each = pytest.mark.parametrize("name", CLASSES)
+
+
+def recorded(name: str) -> Path:
+    return ROOT / "book" / "recorded" / f"{name}.json"
+
+
+def stored_twin(chapter: str, name: str) -> str:
+    cells = nbformat.reads(CHAPTERS[chapter], as_version=4).cells
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if "data" in output]
+    twins = [output["data"]["text/html"] for output in outputs if "text/html" in output["data"]]
+    return next(twin for twin in twins if f'data-explorer="{name}"' in twin)
+
+
+def test_every_explorer_has_a_home() -> None:
+    assert {name for _, name in HOMES} == set(CLASSES)
+
+
+@each
+def test_sizes(name: str) -> None:
+    assert len(base.source(name).encode()) <= 20_000
+    assert len(CLASSES[name](recorded(name)).twin().encode()) <= (1_000_000 if name == "search" else 300_000)
+
+
+@each
+def test_recorded_grid_is_complete(name: str) -> None:
+    cls, record = CLASSES[name], json.loads(recorded(name).read_text())
+    assert record["command"] == f"python -m mlpq.widgets {name} book/recorded/{name}.json"
+    assert {"machine", "python", "numpy", "faiss", "threads"} < set(record)
+    assert record["dataset"] == cls.dataset
+    assert set(record["points"]) == {base.key(values) for values in cls.grid()}
+    for control in cls.controls:
+        assert set(control.recorded) <= set(control.possible or control.recorded)
+        assert getattr(cls(recorded(name)), control.name) in control.recorded
+
+
+@everywhere
+def test_stored_output_is_what_the_class_makes(chapter: str, name: str) -> None:
+    twin = stored_twin(chapter, name)
+    state = json.loads(re.search(r'<script type="application/json">(.*)</script>', twin)[1])
+    del state["data"]
+    assert twin == CLASSES[name](recorded(name), **state).twin()
+
+
+class Driver:
+    """Reads and drives one explorer, and knows what Python says for the same values."""
+
+    def __init__(self, explorer: Locator, name: str) -> None:
+        self.explorer, self.model = explorer, CLASSES[name](recorded(name))
+
+    def input(self, control: base.Control) -> Locator:
+        role = "combobox" if isinstance(control.recorded[0], str) else "slider"
+        return self.explorer.get_by_role(role, name=control.label, exact=True)
+
+    def check(self) -> None:
+        """Compare the sentence and the table with Python's."""
+        for control in self.model.controls:
+            index = self.input(control).evaluate("input => input.selectedIndex ?? Number(input.value)")
+            self.model.set_trait(control.name, control.recorded[index])
+            shown = (control.words or {}).get(str(control.recorded[index]), str(control.recorded[index]))
+            assert shown in self.input(control).locator("xpath=..").inner_text()
+        point = self.model.point()
+        expected = point["error"] if "error" in point else self.model.words()
+        expect(self.explorer.locator(".say")).to_have_text(expected)
+        if "error" not in point:
+            rows = self.explorer.locator("tbody tr").evaluate_all(
+                "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+            )
+            assert rows == self.model.rows()
+
+    def keyboard(self) -> None:
+        """Reach every control by the tab key, and move it to its ends and between."""
+        page = self.explorer.page
+        self.input(self.model.controls[0]).focus()
+        for control in self.model.controls:
+            assert page.evaluate("document.activeElement.dataset.control") == control.name
+            for press in ("End", "ArrowLeft", "ArrowLeft", "Home", "ArrowRight"):
+                page.keyboard.press(press)
+                self.check()
+            page.keyboard.press("Tab")
+        button = self.explorer.get_by_role("button", name="Show as a table")
+        expect(self.explorer.locator("table")).to_be_hidden()
+        expect(button).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(self.explorer.locator("table")).to_be_visible()
+
+    def mouse(self) -> None:
+        """Click into every slider at two places, and choose from every list."""
+        for control in self.model.controls:
+            place = self.input(control)
+            if isinstance(control.recorded[0], str):
+                place.select_option(index=len(control.recorded) - 1)
+                self.check()
+                continue
+            for share in (0.9, 0.4):
+                size = place.bounding_box()
+                place.click(position={"x": share * size["width"], "y": size["height"] / 2})
+                self.check()
+
+
+@everywhere
+@pytest.mark.parametrize("origin", ["http", "file"])
+def test_every_control_works(browser: Browser, address: str, html: Path, chapter: str, name: str, origin: str) -> None:
+    home = address if origin == "http" else html.as_uri()
+    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+        watched = Watched(context.new_page(), home)
+        watched.page.goto(f"{home}/book/{chapter}.html", wait_until="networkidle")
+        explorer = watched.page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+        expect(explorer.locator(".say")).to_have_attribute("aria-live", "polite")
+        driver = Driver(explorer, name)
+        driver.check()
+        before = explorer.locator(".figure").evaluate(LOOKS)
+        driver.keyboard()
+        driver.mouse()
+        assert explorer.locator(".figure").evaluate(LOOKS) != before
+        assert watched.problems == []
+
+
+LOOKS = """figure => figure.outerHTML
+    + [...figure.querySelectorAll("canvas")].map(canvas => canvas.toDataURL()).join()"""
+
+
+@everywhere
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_fits_a_phone(browser: Browser, html: Path, chapter: str, name: str, scheme: str) -> None:
+    with browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme) as context:
+        page = context.new_page()
+        page.goto((html / "book" / f"{chapter}.html").as_uri(), wait_until="networkidle")
+        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        for part in explorer.locator("input, select, button, .figure > *").all():
+            box = part.bounding_box()
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 360
+        sizes = explorer.locator("svg text").evaluate_all(
+            "texts => texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
+        )
+        assert min(sizes, default=11) >= 10
+
+
+@everywhere
+def test_without_scripts_words_and_table_remain(browser: Browser, html: Path, chapter: str, name: str) -> None:
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto((html / "book" / f"{chapter}.html").as_uri())
+        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+        model = CLASSES[name](recorded(name))
+        expect(explorer.get_by_text(model.words())).to_be_visible()
+        expect(explorer.locator("table")).to_be_visible()
+        assert explorer.locator("tbody tr").count() == len(model.rows())
+        assert explorer.locator("input, select, button").count() == 0
+
+
+@everywhere
+def test_prints_figure_and_table(browser: Browser, html: Path, chapter: str, name: str) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto((html / "book" / f"{chapter}.html").as_uri(), wait_until="networkidle")
+        page.emulate_media(media="print")
+        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+        expect(explorer.locator("table")).to_be_visible()
+        expect(explorer.locator(".figure")).to_be_visible()
+        expect(explorer.locator("button")).to_be_hidden()
+
+
+def test_values_are_checked() -> None:
+    lloyd = widgets.Lloyd(recorded("lloyd"), k=8)
+    with pytest.raises(traitlets.TraitError, match=r"k must be one of 2, 3, .*, 40; got 41"):
+        lloyd.k = 41
+    assert lloyd.k == 8
+    with pytest.raises(traitlets.TraitError, match="iteration must be one of"):
+        widgets.Lloyd(recorded("lloyd"), iteration=99)
+    with pytest.raises(FileNotFoundError):
+        widgets.Lloyd(ROOT / "nothing.json")
+
+
+def test_a_file_of_another_explorer_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text('{"explorer": "codec"}')
+    with pytest.raises(ValueError, match="was recorded for 'codec', not for 'lloyd'"):
+        widgets.Lloyd(tmp_path / "other.json")
+
+
+def test_kernel_answers_what_is_not_recorded(ds: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    lloyd, sent = widgets.Lloyd(recorded("lloyd")), []
+    monkeypatch.setattr(lloyd, "send", sent.append)
+    lloyd._handle_custom_msg({"ask": {"k": 5, "iteration": 20}}, [])
+    assert sent.pop() == {"key": "5,20", "point": widgets.Lloyd.compute(ds, k=5, iteration=20)}
+    lloyd._handle_custom_msg({"ask": {"k": 0, "iteration": 20}}, [])
+    assert sent.pop()["error"].startswith("ValueError: ")
+
+
+def test_data_cannot_end_the_script() -> None:
+    lloyd = widgets.Lloyd(recorded("lloyd"))
+    lloyd.data = lloyd.data | {"note": "</script><b>"}
+    assert lloyd.twin().count("</script>") == 1
