@@ -1,27 +1,20 @@
-"""Benchmarks, and the results that the book shows where a notebook would take too long.
+"""Benchmarks, and what recorded results say of their circumstances.
 
     python -m mlpq.bench ratios [--dataset NAME] [--threads N] [--runs N]
-    python -m mlpq.bench sweep FILE [--dataset NAME] [--threads N] [--runs N]
 
 `ratios` prints the two speeds that the design rests on, as ratios within one run; the two sides run in turn:
 1. Searching grouped by cell, against the same search as plain loops over queries and codes.
 2. Training with inner codebooks, against one `faiss.Kmeans` run with as many clusters on the same vectors.
-
-`sweep` measures one global codebook with every m, nbits and nprobe of `SWEEP`, and writes FILE as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,11 +28,8 @@ from mlpq.datasets import Dataset, load_dataset
 from mlpq.evaluate import markdown_table, recall_at_k
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import unpack
-from mlpq.storage import replacing
-from mlpq.tuning import NPROBES, measure_grid
 
 K, NPROBE = 10, 3
-SWEEP = {"m": (2, 4, 7, 8, 14, 16, 28, 49, 56, 98, 112), "nbits": (4, 6, 8)}
 LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second
 
 
@@ -114,20 +104,6 @@ def ratios(ds: Dataset, args: argparse.Namespace) -> None:
     print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}")
 
 
-def sweep(ds: Dataset, args: argparse.Namespace) -> None:
-    """Measure the grid and write it with its circumstances."""
-    n_inner, n_outer = levels(ds)
-    settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in product(*SWEEP.values())]
-    grid = partial(measure_grid, ds, settings, NPROBES, n_inner=n_inner, n_outer=n_outer, k=K)
-    with threadpool_limits(args.threads):
-        rows = grid(runs=args.runs, threads=args.threads, progress=True)
-    record: dict[str, Any] = circumstances(ds, args.threads)
-    record |= {"command": "python -m mlpq.bench " + shlex.join(args.given), "runs": args.runs}
-    record |= {"k": K, "n_inner": n_inner, "n_outer": n_outer, "rows": rows}
-    with replacing(args.file) as part:
-        part.write_text(json.dumps(record, indent=1) + "\n")
-
-
 def levels(ds: Dataset) -> tuple[int, int]:
     """Return n_inner for cells of 600 vectors on average, and n_outer, its root."""
     n_inner = max(1, round(len(ds.xb) / 600))
@@ -149,16 +125,13 @@ def circumstances(ds: Dataset, threads: int) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the benchmark that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description=(__doc__ or "").split("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="ratios|sweep")
-    for run, text in ((ratios, "print two ratios of speed"), (sweep, "write the grid of m, nbits and nprobe to FILE")):
-        command = commands.add_parser(run.__name__, help=text)
-        command.set_defaults(run=run)
-        command.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
-        command.add_argument("--threads", type=int, default=2, help="threads for each search (default: %(default)s)")
-        command.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
-    commands.choices["sweep"].add_argument("file", help="JSON file to write")
+    commands = parser.add_subparsers(required=True, metavar="ratios")
+    command = commands.add_parser("ratios", help="print two ratios of speed")
+    command.set_defaults(run=ratios)
+    command.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
+    command.add_argument("--threads", type=int, default=2, help="threads for each search (default: %(default)s)")
+    command.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
     args = parser.parse_args(arguments)
-    args.given = sys.argv[1:] if arguments is None else arguments
     args.run(load_dataset(args.dataset), args)
 
 

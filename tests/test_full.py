@@ -1,6 +1,5 @@
 """The recalls that the design promises, on the full Fashion-MNIST with all 10,000 queries."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 
 import mlpq
 from mlpq import groundtruth
-from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +38,3 @@ def test_stored_neighbours_are_those_computed(full: mlpq.Dataset) -> None:
 def test_the_embedded_set_is_its_beginning(full: mlpq.Dataset, ds: mlpq.Dataset) -> None:
     assert np.array_equal(ds.xb, full.xb[:20_000])
     assert np.array_equal(ds.xq, full.xq[:1_000])
-
-
-def test_recorded_sweep_is_what_one_measures(full: mlpq.Dataset) -> None:
-    """Samples of the recorded grid, measured again; processors may differ in the second decimal."""
-    record = json.loads((ROOT / "book" / "recorded" / "sweep.json").read_text())
-    assert (record["dataset"], record["n"], record["nq"]) == (full.name, len(full.xb), len(full.xq))
-    settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in ((8, 4), (49, 4), (7, 6))]
-    levels = {"n_inner": record["n_inner"], "n_outer": record["n_outer"]}
-    for row in mlpq.measure_grid(full, settings, [1, 8], k=record["k"], **levels):
-        key = {name: row[name] for name in ("m", "nbits", "nprobe")}
-        (recorded,) = [r for r in record["rows"] if key.items() <= r.items()]
-        assert row["recall"] == pytest.approx(recorded["recall"], abs=0.01)
-        assert row["bytes"] == recorded["bytes"]

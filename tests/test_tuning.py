@@ -1,17 +1,10 @@
 """Bytes foretold are bytes found; the grid measures what it says; the recipe keeps to budget and target."""
 
-import json
-from itertools import product
-from pathlib import Path
-
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import mlpq
-from mlpq import bench
-from tests.conftest import ROOT
 
 LEVELS = {"n_inner": 8, "n_outer": 3}
 SETTING = {"codebooks": "global", "m": 8, "nbits": 4}
@@ -95,28 +88,3 @@ def test_a_target_out_of_reach_is_said(small: mlpq.Dataset) -> None:
         mlpq.recommend(small, 1, 0.5, **LEVELS)
     with pytest.raises(ValueError, match="recall must be from 0 to 1; got 95"):
         mlpq.recommend(small, 60, 95, **LEVELS)
-
-
-def test_sweep_is_recorded_with_its_circumstances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "SWEEP", {"m": (2, 6), "nbits": (4,)})
-    monkeypatch.setattr(bench, "NPROBES", (1, 2))
-    np.save(tmp_path / "x.npy", mlpq.synthetic(2000, 12, n_clusters=5).xb)
-    file = tmp_path / "sweep.json"
-    bench.main(["sweep", str(file), "--dataset", str(tmp_path / "x.npy"), "--runs", "1"])
-    record = json.loads(file.read_text())
-    assert record["command"].startswith(f"python -m mlpq.bench sweep {file}")
-    assert (record["n"], record["nq"], record["d"], record["runs"]) == (1800, 200, 12, 1)
-    assert [(row["m"], row["nprobe"]) for row in record["rows"]] == [(2, 1), (2, 2), (6, 1), (6, 2)]
-    assert {"machine", "numpy", "faiss", "python", "threads", "k"} <= record.keys()
-
-
-def test_recorded_grid_is_whole_and_its_bytes_are_those_foretold() -> None:
-    record = json.loads((ROOT / "book" / "recorded" / "sweep.json").read_text())
-    found = {(row["m"], row["nbits"], row["nprobe"]): row for row in record["rows"]}
-    assert set(found) == set(product(*bench.SWEEP.values(), bench.NPROBES))
-    assert len(record["rows"]) == len(found)
-    sizes = [record[name] for name in ("n", "d", "n_inner", "n_outer")]
-    for (m, nbits, _), row in found.items():
-        assert row["codebooks"] == "global"
-        assert row["bytes"] == mlpq.predict_memory(*sizes, m=m, nbits=nbits, codebooks="global").total
-        assert 0 < row["recall"] < 1 < row["qps"]

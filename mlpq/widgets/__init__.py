@@ -1,7 +1,14 @@
 """Explorers: figures with controls, alive in a notebook and in the rendered book. See `base.py`."""
 
 from mlpq.widgets.base import Explorer
+from mlpq.widgets.bytes import Bytes
+from mlpq.widgets.codebook import Codebook
+from mlpq.widgets.codec import Codec
+from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.lloyd import Lloyd
+from mlpq.widgets.probe import Probe
+from mlpq.widgets.search import Search
+from mlpq.widgets.table import Table
 
-EXPLORERS: tuple[type[Explorer], ...] = (Lloyd,)
-__all__ = ["EXPLORERS", "Explorer", "Lloyd"]
+EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Frontier, Bytes)
+__all__ = ["EXPLORERS", "Bytes", "Codebook", "Codec", "Explorer", "Frontier", "Lloyd", "Probe", "Search", "Table"]

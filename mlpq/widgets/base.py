@@ -53,7 +53,8 @@ class Control:
 def source(name: str) -> str:
     """Return the ES module of an explorer, with the module that all share put in place of its import."""
     shared = re.sub(r"^export ", "", (FOLDER / "shared.js").read_text(), flags=re.MULTILINE)
-    return re.sub(r'^import .* from "./shared.js";\n', lambda _: shared, (FOLDER / f"{name}.js").read_text())
+    own = (FOLDER / f"{name}.js").read_text()
+    return re.sub(r'^import .* from "./shared.js";\n', lambda _: shared, own, flags=re.MULTILINE)
 
 
 def key(values: Iterable[int | str]) -> str:
@@ -157,18 +158,25 @@ class Explorer(anywidget.AnyWidget):
     def point(self) -> Point:
         """Return what is shown now, with the words for the controls' values; computed where it is not recorded."""
         found = self.data["points"].get(key(self.values.values()))
-        return (found or self.compute(_dataset(self.data["dataset"]), **self.values)) | {
+        return (found or self.computed()) | {
             control.name: (control.words or {}).get(str(value), str(value))
             for control, value in zip(self.controls, self.values.values(), strict=True)
         }
 
+    def computed(self) -> Point:
+        """Compute what is shown now."""
+        return self.compute(_dataset(self.data["dataset"]), **self.values)
+
     def words(self) -> str:
-        """Return the sentence below the figure."""
-        return self.say.format_map(self.point())
+        """Return the sentence below the figure, or what is wrong with the setting."""
+        point = self.point()
+        return str(point["error"]) if "error" in point else self.say.format_map(point)
 
     def rows(self) -> list[list[str]]:
         """Return the table: one row, or one per entry of the lists in the point."""
         point = self.point()
+        if "error" in point:
+            return []
         cells = [point[name] for name in self.columns]
         length = max((len(cell) for cell in cells if isinstance(cell, list)), default=1)
         full = [cell if isinstance(cell, list) else [cell] * length for cell in cells]

@@ -68,8 +68,13 @@ class Lloyd(Explorer):
 @lru_cache(maxsize=1)
 def project(ds: Dataset) -> _check.FloatMatrix:
     """Return the first N vectors in their two directions of largest variance, (N, 2), rounded to integers."""
-    x = ds.xb[:N] - ds.xb[:N].mean(axis=0)
-    _, directions = np.linalg.eigh(x.T @ x)
+    mean, axes = plane(ds.xb[:N])
+    return np.ascontiguousarray(((ds.xb[:N] - mean) @ axes).round(), np.float32)
+
+
+def plane(x: _check.FloatMatrix) -> tuple[_check.FloatMatrix, _check.FloatMatrix]:
+    """Return the mean of x (n, d), and its two directions of largest variance, (d, 2)."""
+    mean = x.mean(axis=0)
+    _, directions = np.linalg.eigh((x - mean).T @ (x - mean))
     axes = directions[:, :-3:-1]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # which way is up, on any processor
-    return np.ascontiguousarray((x @ axes).round(), np.float32)
+    return mean, axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # which way is up, on any processor

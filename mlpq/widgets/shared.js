@@ -152,7 +152,9 @@ export const explorer = (build, compute) => ({
     el.replaceChildren(
       make("p", { class: "title" }, data.title),
       make("div", { class: "controls" }, ...controls.map((one) => one.node)),
-      figure, say, button, make("div", { class: "table" }, table), make("p", { class: "about" }, data.caption),
+      figure, say, button,
+      make("div", { class: "table", role: "region", "aria-label": "Table", tabindex: 0 }, table), // it may scroll sideways
+      make("p", { class: "about" }, data.caption),
     );
     const answered = ({ key: name, point, error }) => {
       if (point) points.set(name, point);

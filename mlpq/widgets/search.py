@@ -1,0 +1,149 @@
+"""Search: the ten results of a query as images, and which step lost the true neighbours that are missing."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from functools import cache, lru_cache
+from typing import Any, ClassVar
+
+import numpy as np
+import traitlets
+
+from mlpq._check import Array, valid_m
+from mlpq.bench import K, levels
+from mlpq.datasets import Dataset, load_dataset
+from mlpq.evaluate import recall_at_k
+from mlpq.index import MultiLevelPQ
+from mlpq.widgets.base import Control, Explorer, Point
+
+CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
+MORE = tuple(f"{name} {number}" for number in range(2, 6) for name in CLASSES)
+FATES = {"found": "found", "coarse": "cell", "quantization": "code", "shortlist": "shortlist"}  # as `fate` begins
+
+
+class Search(Explorer):
+    """A search step by step: each result right or wrong, each missing neighbour with the step that lost it.
+
+    Controls: `query`, `m`, `nbits`, `nprobe`, `rerank`. One codebook for all cells, as in the chapter. Jégou, Douze,
+    Schmid, Product quantization for nearest neighbor search (2011), section IV.
+    """
+
+    dataset = "fashion-mnist"
+    title = "Ten results, and what became of the true ten"
+    controls = (
+        Control("query", "query", CLASSES, CLASSES + MORE),
+        Control("m", "m", (8, 16, 56), tuple(m for m in valid_m(784) if m <= 112)),
+        Control("nbits", "nbits", (4, 8), tuple(range(1, 9))),
+        Control("nprobe", "nprobe", (1, 3, 8), tuple(range(1, 33))),
+        Control("rerank", "rerank", (0, 2, 5, 20), tuple(range(51))),
+    )
+    say = (
+        "Of the true ten, {found} are found; {coarse} are lost to cells not visited, {quantization} to the code, "
+        "{shortlist} to the shortlist. Recall@10 is {mine} here and {recall} over all queries. {scanned} codes were "
+        "scanned. The last result is at squared distance {last}, the true tenth at {tenth}. A vector takes {bytes} "
+        "bytes, {code} of them code."
+    )
+    columns: ClassVar = {
+        "places": "place",
+        "marks": "result, and its true place",
+        "distances": "its squared distance",
+        "fates": "true neighbour of this place, and its rank by code",
+    }
+    caption = (
+        "Recorded on {dataset}: {n:,} vectors of {d} dimensions, {nq:,} queries; each shown is the first of its class. "
+        "{n_inner} inner cells, {n_outer} outer clusters, one codebook for all. Bytes count all that the index holds, with "
+        "rerank also the originals in float32."
+    )
+
+    query = traitlets.Unicode(CLASSES[0]).tag(sync=True)
+    m = traitlets.Int(8).tag(sync=True)
+    nbits = traitlets.Int(8).tag(sync=True)
+    nprobe = traitlets.Int(1).tag(sync=True)
+    rerank = traitlets.Int(0).tag(sync=True)
+
+    @classmethod
+    def compute(cls, ds: Dataset, *, query: str, m: int, nbits: int, nprobe: int, rerank: int) -> Point:
+        """Search for one query, and again for all codes scanned, which tells the ranks."""
+        index, q = built(ds, m, nbits), query_id(query)
+        x, true = ds.xq[q : q + 1], ds.gt[q, :K].tolist()
+        (D,), (I,) = index.search(x, K, nprobe=nprobe, rerank=rerank)
+        D, ids = D[I >= 0], I[I >= 0].tolist()  # the cells visited may hold fewer than K
+        scanned = int(index.lists.sizes[index.clusters.probe(x, nprobe)].sum())
+        _, (by_code,) = index.search(x, scanned, nprobe=nprobe)
+        ranks = {id_: rank for rank, id_ in enumerate(by_code.tolist(), 1)}
+        fates = [fate(ranks.get(id_), id_ in ids, rerank * K) for id_ in true]
+        true_places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
+        lacking = ["none"] * (K - len(ids))
+        memory = index.memory()
+        size = memory.total - (0 if rerank else memory["originals"])
+        images = {str(id_): image(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": image(ds.xq[q])}
+        return {
+            "image": f"q{q}", "ids": ids, "missing": [id_ for id_ in true if id_ not in ids],
+            "places": list(range(1, K + 1)), "fates": fates,
+            "marks": [mark(true_places.get(id_), ds.gt.shape[1]) for id_ in ids] + lacking,
+            "distances": [f"{distance:,.0f}" for distance in D] + lacking,
+            "last": f"{D[-1]:,.0f} {'exactly' if rerank else 'by its code'}", "tenth": f"{ds.distances[q, K - 1]:,.0f}",
+            **{name: str(sum(one.startswith(word) for one in fates)) for name, word in FATES.items()},
+            "scanned": f"{scanned:,}", "mine": f"{len({*ids} & {*true}) / K:.1f}",
+            "recall": f"{recall(ds, m, nbits, nprobe, rerank):.2f}", "bytes": f"{size / len(ds.xb):,.1f}",
+            "code": str(index.code_size), "images": images,
+        }  # fmt: skip
+
+    @classmethod
+    def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
+        """Compute the grid, and put each image once where all points find it."""
+        record = super().record(ds, every)
+        record["shared"] = {"images": {}}
+        for point in record["points"].values():
+            record["shared"]["images"] |= point.pop("images")
+        n_inner, n_outer = levels(ds)
+        return record | {"n_inner": n_inner, "n_outer": n_outer}
+
+
+def fate(rank: int | None, found: bool, shortlist: int) -> str:
+    """Say what became of a true neighbour whose code came at `rank` of those scanned (None: it was not scanned).
+
+    As `mlpq.error_decomposition` counts: not scanned is coarse; beyond a shortlist, if there is one, is shortlist; else
+    quantization.
+    """
+    if rank is None:
+        return "cell not visited"
+    lost = "shortlist" if shortlist and rank > shortlist else "code"
+    return f"{'found' if found else lost}: rank {rank:,}"
+
+
+def mark(place: int | None, known: int) -> str:
+    """Return right or wrong with the true place of a result; None: it is not among the `known` nearest."""
+    return f"{'right' if place and place <= K else 'wrong'}: {place or f'>{known}'}"
+
+
+def image(x: Array) -> str:
+    """Return pixels as base64."""
+    return b64encode(x.astype(np.uint8).tobytes()).decode()
+
+
+def query_id(name: str) -> int:
+    """Return which query goes by this name: the first of its class, or the one whose number is added."""
+    word, _, number = name.partition(" ")
+    return int(np.flatnonzero(query_labels() == CLASSES.index(word))[int(number or 1) - 1])
+
+
+@cache
+def query_labels() -> Array:
+    """Return the classes of the first 1,000 queries: a file of the full set may lack them, but begins as the embedded."""
+    return np.asarray(load_dataset("fashion-mnist-20k").query_labels)
+
+
+@lru_cache(maxsize=6)  # as many as the grid needs
+def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
+    """Return an index with one codebook; all share the originals, which would be most of its bytes."""
+    index = MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, codebooks="global").train(ds.xb).add(ds.xb)
+    index.keep_originals, index.originals = True, ds.xb
+    return index
+
+
+@lru_cache(maxsize=100)
+def recall(ds: Dataset, m: int, nbits: int, nprobe: int, rerank: int) -> float:
+    """Return recall over all queries, for one index after another."""
+    _, I = built(ds, m, nbits).search(ds.xq, K, nprobe=nprobe, rerank=rerank)
+    return recall_at_k(I, ds.gt, K)
