@@ -110,7 +110,7 @@ def axis(svg: Locator, name: str, ticks: dict[str, float], offset: float = 0) ->
 
 def test_figure_shows_the_points(opened: Opened, codebook: widgets.Codebook) -> None:
     explorer, points = opened("residuals", "codebook"), codebook.data["points"]
-    explorer.get_by_role("slider", name="vectors N").press("ArrowRight")
+    explorer.get_by_role("slider", name="N", exact=True).press("ArrowRight")
     codebook.N = 20_000
     point = codebook.point()
     loss, size = explorer.locator("svg.owners").all()

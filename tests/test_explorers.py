@@ -37,10 +37,33 @@ def test_every_explorer_has_a_home() -> None:
     assert {name for _, name in HOMES} == set(CLASSES)
 
 
+def test_make_records_all() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.search(r"^EXPLORERS := (.*)$", makefile, re.MULTILINE)[1].split() == list(CLASSES)
+
+
+def test_answers_were_quick_enough_when_measured() -> None:
+    record = json.loads((ROOT / "book" / "recorded" / "latency.json").read_text())
+    assert [(row["chapter"], row["explorer"]) for row in record["rows"]] == HOMES
+    for row in record["rows"]:
+        assert row["changed"]["median"] <= 16
+        assert row["changed"]["worst"] <= 50
+
+
+def test_pages_load_the_scripts_of_their_own_explorers_only(html: Path) -> None:
+    for path in (html / "book").glob("*.html"):
+        loaded = re.findall(r'src="[^"]*_static/explorers/(\w+)\.js', path.read_text())
+        names = {name for chapter, name in HOMES if chapter == path.stem}
+        assert sorted(loaded) == sorted(names | {"host"} if names else set()), path.stem
+
+
 @each
 def test_sizes(name: str) -> None:
-    assert len(base.source(name).encode()) <= 20_000
-    assert len(CLASSES[name](recorded(name)).twin().encode()) <= (1_000_000 if name == "search" else 300_000)
+    script = len(base.source(name).encode())
+    common = len((base.STYLE + (base.FOLDER / "host.js").read_text()).encode())
+    page = len(CLASSES[name](recorded(name)).twin().encode()) + script + common
+    assert script <= 20_000
+    assert page <= (1_000_000 if name == "search" else 300_000)
 
 
 @each

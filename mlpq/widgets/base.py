@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 import anywidget
 import traitlets
+from tqdm.auto import tqdm
 
 from mlpq.datasets import Dataset, load_dataset
 
@@ -130,7 +131,8 @@ class Explorer(anywidget.AnyWidget):
         """Compute the recorded grid, or every so-manieth point of it."""
         names = [control.name for control in cls.controls]
         settings = {key(values): dict(zip(names, values, strict=True)) for values in cls.grid()[::every]}
-        points = {name: cls.compute(ds, **values) for name, values in settings.items()}
+        bar = tqdm(settings.items(), desc=cls.explorer)
+        points = {name: cls.compute(ds, **values) for name, values in bar}
         return {"explorer": cls.explorer, "shared": cls.shared(ds), "points": points}
 
     @property

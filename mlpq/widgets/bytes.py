@@ -61,8 +61,8 @@ class Bytes(Explorer):
     dataset = "fashion-mnist"
     title = "Where the bytes go, and do they fit?"
     controls = (
-        Control("N", "vectors N", NS, words=_words(NS)),
-        Control("d", "dimensions d", (96, 128, 256, 384, 512, 768, 784, 1024, 1536)),
+        Control("N", "N", NS, words=_words(NS)),
+        Control("d", "d", (96, 128, 256, 384, 512, 768, 784, 1024, 1536)),
         Control("m", "m", (4, 8, 16, 32, 56, 64, 112, 128)),
         Control("nbits", "nbits", (4, 6, 8, 12, 16)),
         Control("cells", "cells", CELLS_OFFERED, words=_words(CELLS_OFFERED)),

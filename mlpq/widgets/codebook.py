@@ -38,7 +38,7 @@ class Codebook(Explorer):
         Control("owner", "codebooks", OWNERS),
         Control("m", "m", MS, tuple(m for m in valid_m(784) if 2 <= m <= 196)),
         Control("nbits", "nbits", (4, 6, 8), tuple(range(1, 9))),
-        Control("N", "vectors N", NS, words={str(n): f"{n:,}" for n in NS}),
+        Control("N", "N", NS, words={str(n): f"{n:,}" for n in NS}),
     )  # fmt: skip
     say = (
         "{lost} of the variance of unseen vectors is lost, {known} of those trained on. {each} bytes per vector, codebooks "

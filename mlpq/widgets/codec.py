@@ -34,7 +34,7 @@ class Codec(Explorer):
     title = "The codec: an image, its code, and what comes back"
     controls = (
         Control("image", "image", tuple(IMAGES), (*IMAGES, *OTHERS), IMAGES | OTHERS),
-        Control("m", "m", (4, 7, 14, 28, 56, 112), tuple(_check.valid_m(784))),
+        Control("m", "m", (4, 7, 28, 56, 112), tuple(_check.valid_m(784))),
         Control("nbits", "nbits", (2, 4, 8), tuple(range(1, 9))),
     )
     say = (

@@ -21,7 +21,7 @@ from mlpq.tuning import NPROBES, Row, pareto
 from mlpq.variants import FaissIndex
 from mlpq.widgets.base import Control, Explorer, Point, key
 
-RUNS = 3  # counted runs of each search
+RUNS = 1  # counted runs of each search, after one that is not
 FAISS_M = (8, 28, 56, 112)
 WORDS = {"name": "index", "found": "recall@10", "speed": "queries per second", "size": "bytes"}
 WORDS |= {"each": "bytes per vector"}
@@ -46,7 +46,7 @@ class Frontier(Explorer):
     columns: ClassVar = {f"{word}s": heading for word, heading in WORDS.items()}
     caption = (
         "Measured on {dataset}: {n:,} vectors of {d} dimensions in {n_inner} cells, {nq:,} queries in one batch, k = {k}. "
-        "Machine: {machine}; threads: {threads}; median of {runs} runs. Bytes count all that an index holds."
+        "Machine: {machine}; threads: {threads}; one run after a warm-up. Bytes count all that an index holds."
     )
 
     m = traitlets.Int(112).tag(sync=True)
