@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
+import numpy as np
 import traitlets
 from tqdm.auto import tqdm
 
+from mlpq._check import Array
 from mlpq.datasets import Dataset, load_dataset
 
 Point = dict[str, Any]
@@ -203,6 +206,11 @@ class Explorer(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return bundle | {"text/html": self.twin()}, metadata
+
+
+def packed(values: Array) -> str:
+    """Return numbers from 0 to 255, rounded, as base64 of bytes; `bytes` in shared.js reads them."""
+    return b64encode(values.round().clip(0, 255).astype(np.uint8).tobytes()).decode()
 
 
 @cache

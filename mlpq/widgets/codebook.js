@@ -1,5 +1,5 @@
 // Loss against bytes at the chosen N, and bytes for the chosen one's loss against N: where the curves cross.
-import { explorer, frame, make } from "./shared.js";
+import { entry, explorer, frame, make } from "./shared.js";
 
 // Of each owner: colour, dashes, and the mark of a recorded setting.
 const LOOK = {
@@ -24,18 +24,13 @@ const curve = (owner, places, width) => {
   ];
 };
 
-const legend = () => {
-  const entry = (words, attributes, tag = "path") => {
-    const sign = make("svg", { width: 18, height: 14, "aria-hidden": "true" }, make(tag, attributes));
-    return make("span", {}, sign, words);
-  };
-  return make("div", { class: "legend owners" },
-    entry("chosen", { cx: 9, cy: 7, r: 5.5, class: "here" }, "circle"),
-    entry("less lost in no more bytes", { d: "M1 1L12 8m-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0", class: "rival" }),
-    entry("down to the loss on vectors trained on", { d: "M9 0V12m-4 0h8", class: "known" }),
-    entry("other nbits", { d: "M1 4L17 10", class: "others" }),
+const legend = () =>
+  make("div", { class: "legend owners" },
+    entry("chosen", make("circle", { cx: 9, cy: 7, r: 5.5, class: "here" })),
+    entry("less lost in no more bytes", make("path", { d: "M1 1L12 8m-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0", class: "rival" })),
+    entry("down to the loss on vectors trained on", make("path", { d: "M9 0V12m-4 0h8", class: "known" })),
+    entry("other nbits", make("path", { d: "M1 4L17 10", class: "others" })),
   );
-};
 
 export default explorer((figure, data, narrow) => {
   const [width, height] = [narrow ? 300 : 345, 270];

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from mlpq import _check
 from mlpq.datasets import Dataset
 from mlpq.plots import format_bytes
 from mlpq.pq import ProductQuantizer, unpack
-from mlpq.widgets.base import Control, Explorer, Point
+from mlpq.widgets.base import Control, Explorer, Point, packed
 
 N_TRAIN = 10_000  # the chapter's training vectors
 IMAGES = {  # queries, all ten classes among them
@@ -50,7 +49,7 @@ class Codec(Explorer):
     @classmethod
     def shared(cls, ds: Dataset) -> dict[str, Any]:
         """Return the recorded images, and the bytes of each."""
-        return {"images": {image: pixels(ds.xq[int(image)]) for image in IMAGES}, "raw": in_bytes(ds.xq[0].nbytes)}
+        return {"images": {image: packed(ds.xq[int(image)]) for image in IMAGES}, "raw": in_bytes(ds.xq[0].nbytes)}
 
     @classmethod
     def compute(cls, ds: Dataset, *, image: str, m: int, nbits: int) -> Point:
@@ -60,12 +59,12 @@ class Codec(Explorer):
         code = pq.encode(x)
         rebuilt = pq.decode(code)
         point = {
-            "rebuilt": pixels(rebuilt), "code": " ".join(map(str, unpack(code, m, nbits)[0])),
+            "rebuilt": packed(rebuilt), "code": " ".join(map(str, unpack(code, m, nbits)[0])),
             "size": in_bytes(code.nbytes), "smaller": f"{x.nbytes / code.nbytes:,.0f}",
             "codebook": format_bytes(pq.codebooks.nbytes), "distortion": f"{np.square(x - rebuilt).sum():,.0f}",
             "lost": f"{lost(ds, x, rebuilt):.2f}", "average": f"{average:.2f}",
         }  # fmt: skip
-        return point if image in IMAGES else point | {"original": pixels(x)}
+        return point if image in IMAGES else point | {"original": packed(x)}
 
 
 @lru_cache(maxsize=32)
@@ -84,11 +83,6 @@ def mean(ds: Dataset) -> _check.FloatMatrix:
 def lost(ds: Dataset, x: _check.FloatMatrix, rebuilt: _check.FloatMatrix) -> float:
     """Return the squared error of images (n, d) as a share of their squared distance to the mean of the base."""
     return float(np.square(x - rebuilt).sum() / np.square(x - mean(ds)).sum())
-
-
-def pixels(x: _check.FloatMatrix) -> str:
-    """Return an image's pixels as base64 of uint8."""
-    return b64encode(x.round().astype(np.uint8).tobytes()).decode()
 
 
 def in_bytes(n: int) -> str:

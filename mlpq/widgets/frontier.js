@@ -1,6 +1,6 @@
 // Two charts with recall as their common height: against speed, and against bytes per vector.
 // Shaded is where a setting would have to lie in both to beat the chosen one.
-import { explorer, frame, make } from "./shared.js";
+import { entry, explorer, frame, make } from "./shared.js";
 
 // Of the families in data.shared.peers: colour (our programs, then Faiss), and shape.
 const PEERS = [
@@ -74,12 +74,8 @@ const chart = (svg, data, of, front, label, more, width) => {
   };
 };
 
-const legend = (data) => {
-  const entry = (name, ...signs) => {
-    const svg = make("svg", { width: 18, height: 14, "aria-hidden": "true" }, ...signs);
-    return make("span", {}, svg, name);
-  };
-  return make("div", { class: "keys" },
+const legend = (data) =>
+  make("div", { class: "legend" },
     entry("chosen", make("circle", { cx: 9, cy: 7, r: 5.5, class: "here" })),
     entry("another, better in all three", make("circle", { cx: 9, cy: 7, r: 6, class: "ring" })),
     entry("better on both axes", make("path", { d: "M1 1h16v12h-16z", class: "shade" })),
@@ -90,7 +86,6 @@ const legend = (data) => {
       entry(name, make("path", { d: PEERS[i][1](9, 7), class: `peer ${PEERS[i][0]}` })),
     ),
   );
-};
 
 export default explorer((figure, data, narrow) => {
   const width = narrow ? 300 : 320;

@@ -1,5 +1,5 @@
 // The map around the query; the whole map with its outer clusters; neighbours found by clusters opened.
-import { bytes, explorer, frame, make } from "./shared.js";
+import { bytes, entry, explorer, frame, make } from "./shared.js";
 
 const [WIDTH, HEIGHT] = [340, 290];
 const SCALE = 5; // units of the map per unit of the drawing
@@ -19,8 +19,7 @@ const star = (r) => {
 const WORDS = { visited: "cell visited", opened: "cell opened", closed: "cell not opened" };
 const swatch = (state) =>
   make("g", { class: state, style: "color: var(--c2)" }, make("path", { d: "M-7-5h14v10h-14Z", class: "tile" }));
-const entry = (mark, words) =>
-  make("span", {}, make("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true" }, mark), words);
+const named = (mark, words) => entry(words, make("g", { transform: "translate(9 7)" }, mark)); // marks are drawn around 0
 
 export default explorer((figure, { shared }, narrow) => {
   const dots = pairs(shared.dots);
@@ -73,13 +72,13 @@ export default explorer((figure, { shared }, narrow) => {
     make(
       "p",
       { class: "legend" },
-      entry(make("path", { d: star(8), class: "star" }), "query"),
-      entry(make("path", { d: ring([0, 0], 4.5), class: "found" }), "neighbour found"),
-      entry(make("path", { d: cross([0, 0], 4), class: "missed" }), "neighbour missed"),
-      entry(make("path", { d: plus([0, 0], 5), class: "centre" }), "centroid of a cell"),
-      entry(make("path", { d: "M-8 0h16", class: "border", "stroke-width": 3 }), "outer border"),
-      entry(make("path", { d: ring([0, 0], 5), class: "hub opened", style: "stroke-width: 0" }), "outer centroid, opened"),
-      ...["visited", "opened", "closed"].map((state) => entry(swatch(state), WORDS[state])),
+      named(make("path", { d: star(8), class: "star" }), "query"),
+      named(make("path", { d: ring([0, 0], 4.5), class: "found" }), "neighbour found"),
+      named(make("path", { d: cross([0, 0], 4), class: "missed" }), "neighbour missed"),
+      named(make("path", { d: plus([0, 0], 5), class: "centre" }), "centroid of a cell"),
+      named(make("path", { d: "M-8 0h16", class: "border", "stroke-width": 3 }), "outer border"),
+      named(make("path", { d: ring([0, 0], 5), class: "hub opened", style: "stroke-width: 0" }), "outer centroid, opened"),
+      ...["visited", "opened", "closed"].map((state) => named(swatch(state), WORDS[state])),
     ),
   );
 

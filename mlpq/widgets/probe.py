@@ -13,7 +13,7 @@ from mlpq import _check
 from mlpq.baselines import ExactIndex
 from mlpq.clustering import TwoLevelKMeans
 from mlpq.datasets import Dataset
-from mlpq.widgets.base import Control, Explorer, Point
+from mlpq.widgets.base import Control, Explorer, Point, packed
 from mlpq.widgets.lloyd import plane
 
 N, NQ, K = 3000, 300, 50  # dots on the map, queries, true neighbours
@@ -65,7 +65,7 @@ class Probe(Explorer):
         outer = toy.km.inner_to_outer
         return {
             "dots": toy.dots.round().astype(int).ravel().tolist(),
-            "cells": base64.b64encode(toy.cells.astype(np.uint8).tobytes()).decode(),
+            "cells": packed(toy.cells),
             "inner": toy.km.inner_centroids.round().astype(int).tolist(),
             "outer": toy.km.outer_centroids.round().astype(int).tolist(),
             "inner_to_outer": outer.tolist(),

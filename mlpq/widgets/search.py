@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from functools import cache, lru_cache
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ from mlpq.bench import K, levels
 from mlpq.datasets import Dataset, load_dataset
 from mlpq.evaluate import recall_at_k
 from mlpq.index import MultiLevelPQ
-from mlpq.widgets.base import Control, Explorer, Point
+from mlpq.widgets.base import Control, Explorer, Point, packed
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
 MORE = tuple(f"{name} {number}" for number in range(2, 6) for name in CLASSES)
@@ -76,7 +75,7 @@ class Search(Explorer):
         lacking = ["none"] * (K - len(ids))
         memory = index.memory()
         size = memory.total - (0 if rerank else memory["originals"])
-        images = {str(id_): image(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": image(ds.xq[q])}
+        images = {str(id_): packed(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": packed(ds.xq[q])}
         return {
             "image": f"q{q}", "ids": ids, "missing": [id_ for id_ in true if id_ not in ids],
             "places": list(range(1, K + 1)), "fates": fates,
@@ -115,11 +114,6 @@ def fate(rank: int | None, found: bool, shortlist: int) -> str:
 def mark(place: int | None, known: int) -> str:
     """Return right or wrong with the true place of a result; None: it is not among the `known` nearest."""
     return f"{'right' if place and place <= K else 'wrong'}: {place or f'>{known}'}"
-
-
-def image(x: Array) -> str:
-    """Return pixels as base64."""
-    return b64encode(x.astype(np.uint8).tobytes()).decode()
 
 
 def query_id(name: str) -> int:

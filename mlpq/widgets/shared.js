@@ -23,6 +23,10 @@ export const grey = (canvas, values) => {
   context.putImageData(image, 0, 0);
 };
 
+// An entry of a legend: marks in a box of 18 by 14, and words.
+export const entry = (words, ...marks) =>
+  make("span", {}, make("svg", { width: 18, height: 14, "aria-hidden": "true" }, ...marks), words);
+
 // The frame of a chart in an <svg>: axes, ticks, labels. Returns the functions that place a value.
 // x and y: { from, to, ticks, label, log, format }; ticks are values. The y label stands above its axis.
 export const frame = (svg, { width, height, x, y }) => {

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import traitlets
 
 from mlpq import _check
 from mlpq.datasets import Dataset
 from mlpq.distance import squared_l2
 from mlpq.pq import ProductQuantizer
-from mlpq.widgets.base import Control, Explorer, Point
+from mlpq.widgets.base import Control, Explorer, Point, packed
 
 M, NBITS, NT = 8, 8, 10_000  # NT vectors train the codebooks, as in the chapter
 QUERIES = (0, 1, 5, 9, 17, 19, 30, 37)
@@ -66,7 +64,7 @@ class Table(Explorer):
         rank = 1 + (estimates < estimates[i]).sum()
         off = f"{100 * abs(total / exact - 1):.1f} % too {'small' if total < exact else 'large'}"
         point = {
-            "image": _image(ds.xb[i]), "restored": _image(pq.decode(codes[[i]])[0]),
+            "image": packed(ds.xb[i]), "restored": packed(pq.decode(codes[[i]])[0]),
             "terms": terms.tolist(), "length": exact,
             "places": [str(j) for j in places], "codewords": [str(c) for c in codes[i]],
             "nearer": [str(n) for n in (table < table[places, codes[i], None]).sum(axis=1)],
@@ -79,7 +77,7 @@ class Table(Explorer):
 def asked(ds: Dataset, query: int) -> dict[str, str]:
     """Return the image of a query, and its table as grey values, each row from near (white) to far (black)."""
     table = np.sort(train(ds)[0].distance_table(ds.xq[[query]])[0], axis=1)
-    return {"image": _image(ds.xq[query]), "table": _image(255 * (1 - table / table.max()))}
+    return {"image": packed(ds.xq[query]), "table": packed(255 * (1 - table / table.max()))}
 
 
 @lru_cache(maxsize=1)
@@ -87,7 +85,3 @@ def train(ds: Dataset) -> tuple[ProductQuantizer, _check.Codes]:
     """Return the quantizer of the chapter, and the codes of the base."""
     pq = ProductQuantizer(ds.d, M, NBITS).train(ds.xb[:NT])
     return pq, pq.encode(ds.xb)
-
-
-def _image(values: npt.NDArray[Any]) -> str:
-    return base64.b64encode(values.round().clip(0, 255).astype(np.uint8).tobytes()).decode()
