@@ -7,6 +7,7 @@ names the argument, what came and what is allowed.
 from __future__ import annotations
 
 import operator
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ Codes = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
 
 MAX_NBITS = 16
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
@@ -53,13 +55,14 @@ def matrix(x: Any, name: str, d: int | None = None) -> FloatMatrix:
         raise ValueError(f"{name} must not be empty; got shape {array.shape}")
     with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is refused below
         matrix = np.ascontiguousarray(array, dtype=np.float32)
-    if not (np.isfinite(matrix.min()) and np.isfinite(matrix.max())):  # NaN and inf reach min or max
+    low, high = float(matrix.min()), float(matrix.max())
+    if not (isfinite(low) and isfinite(high)):  # NaN and inf reach min or max
         rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
         raise ValueError(
             f"{name} must be finite in float32; NaN or inf in {len(rows)} of {len(matrix)} rows, first in row {rows[0]}"
         )
-    largest = max(matrix.max(), -matrix.min())
-    bound = (np.finfo(np.float32).max / (4 * array.shape[1])) ** 0.5
+    largest = max(high, -low)
+    bound = (LARGEST / (4 * array.shape[1])) ** 0.5
     if largest > bound:  # a squared distance, up to d * (2 * bound)**2, would overflow
         raise ValueError(
             f"{name} must stay within ±{bound:.1e} for float32 distances; got {largest:.1e}; divide it by a constant"

@@ -49,6 +49,12 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
         _in_use.release()
 
 
+def undisturbed(work: Callable[[], None]) -> None:
+    """Call `work()` in a thread of its own: Ctrl-C reaches only the main thread, which then waits for its end."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
+
+
 @contextmanager
 def quick_training() -> Iterator[None]:
     """Have Faiss compare vectors by matrix products meanwhile, and set it back after the last training.

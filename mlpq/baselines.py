@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._parallel import in_threads, undisturbed
 from mlpq.clustering import KMeans
-from mlpq.distance import SPARE, blocks, nearest, refine, smallest, squared_l2
-from mlpq.lists import InvertedLists
+from mlpq.distance import SPARE, batches, blocks, distances_to_pairs, nearest, refine, smallest, squared_l2
+from mlpq.lists import Floats, Ids, InvertedLists
 from mlpq.storage import Memory
 
 TILE = 1 << 14  # base vectors compared at a time
@@ -127,7 +128,8 @@ class KMeansIndex:
         """
         _check.trained(self.clusters.is_trained, "KMeansIndex", "add")
         x = _check.matrix(xb, "xb", self.d)
-        self.lists = self.lists.extended(self.clusters.assign(x), x)
+        cells = self.clusters.assign(x)
+        undisturbed(lambda: self.lists.extend(cells, x))
         return self
 
     def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
@@ -144,24 +146,26 @@ class KMeansIndex:
         _check.trained(self.clusters.is_trained, "KMeansIndex", "search")
         k = _check.integer(k, "k", 1)
         x = _check.matrix(xq, "xq", self.d)
-
-        probes = self.clusters.probe(x, nprobe)
-        spare = min(k + SPARE, max(1, self.ntotal))
+        nprobe, shortlist = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k), k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for rows in blocks(len(x), self.lists.entries(probes.shape[1], spare)):
-            D[rows], I[rows] = self._search(x[rows], probes[rows], k, spare)
+
+        def search(rows: slice) -> None:
+            probes = self.clusters.probe(x[rows], nprobe)
+            D[rows], I[rows] = self._search(x[rows], probes, k, shortlist)
+
+        in_threads(search, batches(len(x), self.lists.entries(nprobe, shortlist)))
         return D, I
 
-    def _search(self, x: FloatMatrix, probes: IdMatrix, k: int, spare: int) -> tuple[FloatMatrix, IdMatrix]:
+    def _search(self, x: FloatMatrix, probes: IdMatrix, k: int, shortlist: int) -> tuple[FloatMatrix, IdMatrix]:
         lists = self.lists
 
-        def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
-            vectors = lists.rows[lists.cell(cell)]
-            return smallest(squared_l2(x[queries], vectors), min(k, len(vectors)))
+        def distances(cell: int, queries: Ids) -> FloatMatrix:
+            return squared_l2(x[queries], lists.rows[lists.cell(cell)])
 
-        _, candidates = lists.search(probes, spare, scan, self.d)
-        D, I = refine(x, lists.rows, candidates, k)
-        return D, lists.to_ids(I)
+        def rescore(cell: int, queries: Ids, rows: Ids) -> Floats:
+            return distances_to_pairs(x, lists.rows[lists.cell(cell)], queries, rows)
+
+        return lists.search(probes, k, shortlist, distances, rescore, self.d)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

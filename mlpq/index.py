@@ -7,7 +7,7 @@ locally optimized idea of Kalantidis & Avrithis (2014), without their rotations.
 from __future__ import annotations
 
 import os
-from typing import Literal, Self, get_args
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +15,15 @@ from tqdm.auto import tqdm
 
 from mlpq import _check, storage
 from mlpq._check import Array, FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads
+from mlpq._parallel import in_threads, undisturbed
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
-from mlpq.distance import blocks, refine
-from mlpq.lists import InvertedLists
-from mlpq.pq import ProductQuantizer, unpack
+from mlpq.codebooks import CodebookDtype, Codebooks, Owner, candidates, checked_dtype, checked_owner, owners_of_cells
+from mlpq.distance import SPARE, batches
+from mlpq.lists import Ids, InvertedLists, appended
+from mlpq.pq import ProductQuantizer
+from mlpq.reduction import Reduction
+from mlpq.scan import Scanner
 from mlpq.storage import Memory
-
-Owner = Literal["inner", "outer", "global"]
-Codebooks = npt.NDArray[np.float32]  # (n_codebooks, m, 2**nbits, d // m)
-Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
-
-
-def checked_owner(codebooks: Owner) -> Owner:
-    """Return `codebooks` if it names an owner; raise `ValueError` otherwise."""
-    if codebooks not in get_args(Owner):
-        raise ValueError(f"codebooks must be one of {', '.join(map(repr, get_args(Owner)))}; got {codebooks!r}")
-    return codebooks
 
 
 class MultiLevelPQ:
@@ -50,13 +42,17 @@ class MultiLevelPQ:
         codebooks: "inner", "outer" or "global".
         niter: Lloyd iterations of the two clusterings.
         seed: same seed, same machine: same index.
-        keep_originals: keep the added vectors in float32, which `rerank` needs; `memory()` counts them.
+        keep_originals: keep the added vectors, which `rerank` needs, as bytes while all are whole numbers from 0 to 255,
+            else in float32; `memory()` counts them.
+        pca_dim: reduce vectors to this many dimensions first, by `Reduction`; m divides it. `rerank` is not affected.
+        codebook_dtype: "float32", "float16" or "uint8": what codewords are rounded to before anything is encoded.
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: one trained `ProductQuantizer` per codebook owner.
+        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         lists: the `InvertedLists` with the codes.
+        reduction: the `Reduction`, or None without `pca_dim`.
 
     Example:
         >>> x = np.random.default_rng(0).random((2000, 16))
@@ -78,19 +74,23 @@ class MultiLevelPQ:
         niter: int = 20,
         seed: int = 0,
         keep_originals: bool = False,
+        pca_dim: int | None = None,
+        codebook_dtype: CodebookDtype = "float32",
     ) -> None:
-        self.codebooks = checked_owner(codebooks)
-        self.clusters = TwoLevelKMeans(d, n_inner, n_outer, niter=niter, seed=seed)
-        pq = ProductQuantizer(d, m, nbits, seed=seed)
-        self.d, self.m, self.nbits, self.ksub, self.code_size = pq.d, pq.m, pq.nbits, pq.ksub, pq.code_size
+        self.codebooks, self.codebook_dtype = checked_owner(codebooks), checked_dtype(codebook_dtype)
+        self.d = _check.integer(d, "d", 1)
+        self.pca_dim = None if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, self.d)
+        self.clusters = TwoLevelKMeans(self.pca_dim or d, n_inner, n_outer, niter=niter, seed=seed)
+        pq = ProductQuantizer(self.pca_dim or d, m, nbits, seed=seed)
+        self.m, self.nbits, self.ksub, self.code_size = pq.m, pq.nbits, pq.ksub, pq.code_size
         self.niter, self.seed, self.keep_originals = self.clusters.inner.niter, pq.seed, bool(keep_originals)
+        self.reduction: Reduction | None = None
         no_codebooks = np.empty((0, self.m, self.ksub, pq.dsub), np.float32)
-        self._reset(self.clusters, no_codebooks, np.empty(0, np.int64))
+        self._reset(self.clusters, Codebooks.of(no_codebooks, self.codebook_dtype), np.empty(0, np.int64))
 
-    def _reset(self, clusters: TwoLevelKMeans, codebooks: Codebooks, codebook_of_cell: npt.NDArray[np.int64]) -> None:
+    def _reset(self, clusters: TwoLevelKMeans, quantizers: Codebooks, codebook_of_cell: Ids) -> None:
         """Take over what training found, with nothing added yet."""
-        self.clusters, self._codebooks, self.codebook_of_cell = clusters, codebooks, codebook_of_cell
-        self.quantizers: list[ProductQuantizer] = [ProductQuantizer.from_codebooks(books) for books in codebooks]
+        self.clusters, self.quantizers, self.codebook_of_cell = clusters, quantizers, codebook_of_cell
         self.lists = InvertedLists.empty(clusters.n_inner, self.code_size, np.uint8)
         self.originals = np.empty((0, self.d), np.float32)
 
@@ -117,43 +117,33 @@ class MultiLevelPQ:
             raise ValueError(
                 f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
             )
+        reduction = None if self.pca_dim is None else Reduction.fit(x, self.pca_dim, self.m, self.seed)
+        x = reduction(x) if reduction else x
         old = self.clusters
-        clusters = TwoLevelKMeans(self.d, old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
+        clusters = TwoLevelKMeans(x.shape[1], old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
         with tqdm(total=2 * self.niter, desc="cells", disable=not progress) as bar:
             clusters._fit(x, bar.update)
             cells = clusters.assign(x)
-            members = self._members(cells, clusters.inner_to_outer)
-            keys = [self._owner(c, clusters.inner_to_outer, members) for c in range(clusters.n_inner)]
+            members = candidates(cells, clusters.inner_to_outer)
+            keys = owners_of_cells(self.codebooks, members, clusters.inner_to_outer, self.ksub)
             owners = sorted(set(keys))
             bar.set_description("codebooks")
             bar.total = 2 * self.niter + len(owners)
-            books = np.empty((len(owners), self.m, self.ksub, self.d // self.m), np.float32)
+            books = np.empty((len(owners), self.m, self.ksub, x.shape[1] // self.m), np.float32)
 
             def train_codebook(number: int) -> None:
                 rows = members[owners[number]]
                 rows = rows[sample(len(rows), self.ksub * POINTS_PER_CENTROID, self.seed)]
                 residuals = x[rows] - clusters.inner_centroids[cells[rows]]
-                pq = ProductQuantizer(self.d, self.m, self.nbits, seed=self.seed)
+                pq = ProductQuantizer(x.shape[1], self.m, self.nbits, seed=self.seed)
                 books[number] = pq.train(residuals).codebooks
                 bar.update()
 
             in_threads(train_codebook, range(len(owners)))
-        self._reset(clusters, books, np.array([owners.index(key) for key in keys]))
+        self.reduction = reduction
+        quantizers = Codebooks.of(books, self.codebook_dtype)
+        self._reset(clusters, quantizers, np.array([owners.index(key) for key in keys]))
         return self
-
-    def _members(self, cells: npt.NDArray[np.int64], inner_to_outer: npt.NDArray[np.int64]) -> dict[Key, Array]:
-        """Return the training rows of every possible owner of a codebook."""
-        outer = inner_to_outer[cells]
-        members: dict[Key, Array] = {("global", 0): np.arange(len(cells))}
-        members |= {("outer", o): np.flatnonzero(outer == o) for o in range(self.clusters.n_outer)}
-        members |= {("inner", c): np.flatnonzero(cells == c) for c in range(self.clusters.n_inner)}
-        return members
-
-    def _owner(self, cell: int, inner_to_outer: npt.NDArray[np.int64], members: dict[Key, Array]) -> Key:
-        """Return whose codebook an inner cell uses: its own level's, or the next larger one with enough residuals."""
-        chain: list[Key] = [("inner", cell), ("outer", int(inner_to_outer[cell])), ("global", 0)]
-        allowed = chain[get_args(Owner).index(self.codebooks) :]
-        return next(key for key in allowed if len(members[key]) >= self.ksub)
 
     # ---- add and search ----------------------------------------------------------------------------------------
 
@@ -166,18 +156,32 @@ class MultiLevelPQ:
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "add")
         x = _check.matrix(xb, "xb", self.d)
-        cells = self.clusters.assign(x)
+        z = self.reduction(x) if self.reduction else x
+        cells = self.clusters.assign(z)
         codes = np.empty((len(x), self.code_size), np.uint8)
 
         def encode(c: int) -> None:
             rows = np.flatnonzero(cells == c)
-            residuals = x[rows] - self.clusters.inner_centroids[c]
+            residuals = z[rows] - self.clusters.inner_centroids[c]
             codes[rows] = self.quantizers[int(self.codebook_of_cell[c])].encode(residuals)
 
         in_threads(encode, np.unique(cells).tolist())
-        originals = np.concatenate([self.originals, x]) if self.keep_originals else self.originals
-        self.lists, self.originals = self.lists.extended(cells, codes), originals
+
+        def append() -> None:
+            if self.keep_originals:
+                self.originals = self._with_originals(x)
+            self.lists.extend(cells, codes)
+
+        undisturbed(append)
         return self
+
+    def _with_originals(self, x: FloatMatrix) -> Array:
+        """Return the originals with x appended: as bytes as long as all of them are whole numbers from 0 to 255."""
+        if self.originals.dtype == np.uint8 or self.ntotal == 0:
+            small = x.astype(np.uint8)
+            if (small == x).all():
+                return appended(self.originals.astype(np.uint8, copy=False), small)
+        return appended(self.originals.astype(np.float32, copy=False), x)
 
     def search(
         self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1, n_outer_probe: int | None = None, rerank: int = 0
@@ -203,28 +207,19 @@ class MultiLevelPQ:
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "search")
         k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
+        nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.n_inner)
         if rerank and not self.keep_originals:
             raise RuntimeError("rerank needs the original vectors: create the index with keep_originals=True")
         x = _check.matrix(xq, "xq", self.d)
-        probes = self.clusters.probe(x, nprobe, n_outer_probe)
-        shortlist = min(max(1, rerank) * k, max(k, self.ntotal))
+        shortlist = rerank * k if rerank else k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for rows in blocks(len(x), self.lists.entries(probes.shape[1], shortlist)):
-            found = self._shortlist(x[rows], probes[rows], shortlist)
-            D[rows], I[rows] = refine(x[rows], self.originals, found[1], k) if rerank else found
+
+        def search(rows: slice) -> None:
+            scanner = Scanner(self, x[rows], bool(rerank))
+            D[rows], I[rows] = scanner.search(k, shortlist, nprobe, n_outer_probe)
+
+        in_threads(search, batches(len(x), self.lists.entries(nprobe, shortlist)))
         return D, I
-
-    def _shortlist(self, x: FloatMatrix, probes: IdMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
-        """Return the k best by code, ids and asymmetric distances, among the cells probed."""
-        lists = self.lists
-
-        def scan(cell: int, queries: npt.NDArray[np.int64], k: int) -> tuple[FloatMatrix, IdMatrix]:
-            pq = self.quantizers[int(self.codebook_of_cell[cell])]
-            codes = unpack(lists.rows[lists.cell(cell)], self.m, self.nbits)
-            return pq._scan(x[queries] - self.clusters.inner_centroids[cell], codes, k)
-
-        D, I = lists.search(probes, k, scan, max(self.d, self.m * self.ksub))
-        return D, lists.to_ids(I)
 
     # ---- bytes -------------------------------------------------------------------------------------------------
 
@@ -234,16 +229,17 @@ class MultiLevelPQ:
             "codes": self.lists.rows,
             "ids": self.lists.ids,
             "list_offsets": self.lists.offsets,
-            "codebooks": self._codebooks,
+            "codebooks": self.quantizers.stored,
+            "codebook_ranges": self.quantizers.ranges,
             "codebook_of_cell": self.codebook_of_cell,
             "inner_centroids": self.clusters.inner_centroids,
             "outer_centroids": self.clusters.outer_centroids,
             "inner_to_outer": self.clusters.inner_to_outer,
             "originals": self.originals,
-        }
+        } | (vars(self.reduction) if self.reduction else {})
 
     def memory(self) -> Memory:
-        """Return the bytes of every component, with the sum as `.total`; the saved file adds some 10 kB of format."""
+        """Return the bytes of every component in memory, with the sum as `.total`; a file adds some 10 kB of format."""
         return Memory.of(self._arrays())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -258,26 +254,36 @@ class MultiLevelPQ:
         settings = {
             "d": self.d, "n_inner": clusters.n_inner, "n_outer": clusters.n_outer, "m": self.m, "nbits": self.nbits,
             "codebooks": self.codebooks, "niter": self.niter, "seed": self.seed, "keep_originals": self.keep_originals,
+            "pca_dim": self.pca_dim or 0, "codebook_dtype": self.codebook_dtype,
         }  # fmt: skip
         storage.write(path, settings, self._arrays())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Self:
         """Read an index written by `save`; it gives the same results.
+
+        Args:
+            path: the file.
+            mmap: leave the originals in the file, of which `rerank` then reads what it needs; `memory()` leaves them
+                out. The file must stay as it is: `save` elsewhere, or over it, which puts a new file in its place.
 
         Raises:
             FileNotFoundError: no such file.
             ValueError: not an index file, of another version, damaged or inconsistent.
         """
-        settings, arrays = storage.read(path)
+        settings, arrays = storage.read(path, mmap)
         with storage.explained(path):
-            return cls(settings.pop("d"), **settings)._restored(arrays)
+            pca_dim = settings.pop("pca_dim") or None
+            return cls(settings.pop("d"), **settings, pca_dim=pca_dim)._restored(arrays)
 
     def _restored(self, arrays: dict[str, Array]) -> Self:
         clusters = self.clusters
         clusters.inner.centroids, clusters.outer.centroids = arrays["inner_centroids"], arrays["outer_centroids"]
         clusters.inner_to_outer = arrays["inner_to_outer"]
-        self._reset(clusters, arrays["codebooks"], arrays["codebook_of_cell"])
+        quantizers = Codebooks(arrays["codebooks"], arrays["codebook_ranges"])
+        self._reset(clusters, quantizers, arrays["codebook_of_cell"])
         self.lists = InvertedLists(arrays["list_offsets"], arrays["ids"], arrays["codes"])
         self.originals = arrays["originals"]
+        if self.pca_dim:
+            self.reduction = Reduction(arrays["mean"], arrays["axes"])
         return self

@@ -6,6 +6,7 @@ for the same codebooks. Not here: rotations (OPQ), polysemous codes, symmetric d
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Self
 
 import faiss
@@ -48,6 +49,7 @@ class ProductQuantizer:
         self.dsub, self.ksub = self.d // self.m, 2**self.nbits
         self.code_size = (self.m * self.nbits + 7) // 8
         self.codebooks: Array3 = np.empty((0, self.ksub, self.dsub), np.float32)
+        self._starts = self.ksub * np.arange(self.m)  # of each codebook, when all codewords stand in one row
 
     @property
     def is_trained(self) -> bool:
@@ -88,6 +90,7 @@ class ProductQuantizer:
         with quick_training():
             pq.train(x)
         self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
+        self.__dict__.pop("_norms", None)
         return self
 
     def encode(self, x: npt.ArrayLike) -> Codes:
@@ -117,7 +120,9 @@ class ProductQuantizer:
         """
         _check.trained(self.is_trained, "ProductQuantizer", "decode")
         indices = unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits)
-        return self.codebooks[np.arange(self.m), indices].reshape(len(indices), self.d)
+        codewords = self.codebooks.reshape(-1, self.dsub)
+        decoded: FloatMatrix = codewords.take(indices + self._starts, axis=0).reshape(len(indices), self.d)
+        return decoded
 
     def distance_table(self, xq: npt.ArrayLike) -> Array3:
         """Return the squared distance of every sub-query to every codeword: (nq, m, 2**nbits) float32.
@@ -163,18 +168,32 @@ class ProductQuantizer:
         return pad(D, I, k)
 
     def _tables(self, x: FloatMatrix) -> tuple[Array3, FloatMatrix]:
-        """Return distance tables less the queries' norms, by one batched matrix product, and those norms (m, n).
+        """Return distance tables (m, ksub, n) less the queries' norms, and those norms (m, n).
 
-        ||x - c||^2 = (||c||^2 - 2 x.c) + ||x||^2, with x and c shifted to the mean of the codewords, against rounding.
-        Queries come last, (m, ksub, n): a sub-code then selects the entries of all queries at once.
+        Both are shifted to the mean of the codewords, against rounding.
         """
         centre = self.codebooks.mean(axis=1)
+        x = x - centre.ravel()
         codebooks = self.codebooks - centre[:, None]
-        sub = (x - centre.ravel()).reshape(len(x), self.m, self.dsub).transpose(1, 2, 0)  # (m, dsub, n)
-        norms: FloatMatrix = np.einsum("jdn,jdn->jn", sub, sub)
-        tables: Array3 = (-2 * codebooks) @ sub
-        tables += np.einsum("jcd,jcd->jc", codebooks, codebooks)[:, :, None]
-        return tables, norms
+        norms: FloatMatrix = np.einsum("njd,njd->jn", *[x.reshape(len(x), self.m, self.dsub)] * 2)
+        return tables(codebooks, squared_norms(codebooks), x), norms
+
+    @cached_property
+    def _norms(self) -> FloatMatrix:
+        return squared_norms(self.codebooks)
+
+    def _look_up(self, residuals: FloatMatrix, codes: list[Codes]) -> list[npt.NDArray[np.float32]]:
+        """Return the distances of each row of `residuals` to packed codes of its own. They are taken to be small."""
+        sums = np.ones(self.m, np.float32)
+        all_tables = tables(self.codebooks, self._norms, residuals)
+        found = []
+        for i, (x, codes_i) in enumerate(zip(residuals, codes, strict=True)):
+            table, indices = all_tables[:, :, i].ravel(), unpack(codes_i, self.m, self.nbits)
+            D = np.empty(len(indices), np.float32)
+            for part in blocks(len(indices), self.m):
+                np.matmul(table.take(indices[part] + self._starts), sums, out=D[part])
+            found.append(D + x @ x)
+        return found
 
     def _scan(self, x: FloatMatrix, indices: Array, k: int) -> tuple[FloatMatrix, IdMatrix]:
         """Return the min(k, n) nearest of n codes: the loops over codes and queries are NumPy's."""
@@ -186,12 +205,31 @@ class ProductQuantizer:
         return smallest(np.maximum(D.T, 0, order="C"), min(k, len(indices)))
 
 
+def tables(codebooks: Array3, norms: FloatMatrix, x: FloatMatrix) -> Array3:
+    """Return ||c||^2 - 2 x.c for all codewords c and rows of x (n, d), by one batched matrix product.
+
+    That is the squared distance less ||x||^2. Rows come last, (m, ksub, n): a sub-code selects the entries of all.
+    """
+    sub = x.reshape(len(x), len(codebooks), -1).transpose(1, 2, 0)
+    found: Array3 = codebooks @ (-2 * sub)
+    found += norms[:, :, None]
+    return found
+
+
+def squared_norms(codebooks: Array3) -> FloatMatrix:
+    norms: FloatMatrix = np.einsum("jcd,jcd->jc", codebooks, codebooks)
+    return norms
+
+
 def unpack(codes: Codes, m: int, nbits: int) -> Array:
     """Return the sub-codes of packed codes (n, code_size), nbits each, lowest bit first: (n, m) uint8 or uint16."""
     dtype = np.dtype("u1" if nbits <= 8 else "<u2")
     if nbits == 8 * dtype.itemsize:
         return codes.view(dtype)
     indices = np.zeros((len(codes), m), dtype)
+    if nbits == 4:
+        indices[:, ::2], indices[:, 1::2] = codes & 15, codes[:, : m // 2] >> 4
+        return indices
     for rows in blocks(len(codes), m * nbits):
         bits = np.unpackbits(codes[rows], axis=1, count=m * nbits, bitorder="little").reshape(-1, m, nbits)
         for bit in range(nbits):

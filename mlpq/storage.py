@@ -14,9 +14,12 @@ import numpy as np
 
 from mlpq import _check
 from mlpq._check import Array
+from mlpq.codebooks import checked_dtype
 
-FORMAT, VERSION = "mlpq-index", 1
-SETTINGS = ("d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals")
+FORMAT, VERSION = "mlpq-index", 2
+SETTINGS = (
+    "d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals", "pca_dim", "codebook_dtype",
+)  # fmt: skip
 
 
 class Memory(dict[str, int]):
@@ -24,8 +27,9 @@ class Memory(dict[str, int]):
 
     @classmethod
     def of(cls, arrays: Mapping[str, Array]) -> Memory:
-        """Count the components that hold anything."""
-        return cls({name: array.nbytes for name, array in arrays.items() if array.nbytes})
+        """Count the components that hold anything in memory."""
+        in_memory = {name: array for name, array in arrays.items() if not isinstance(array, np.memmap)}
+        return cls({name: array.nbytes for name, array in in_memory.items() if array.nbytes})
 
     @property
     def total(self) -> int:
@@ -74,8 +78,10 @@ def explained(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]]:
+def read(path: str | os.PathLike[str], mmap: bool = False) -> tuple[dict[str, Any], dict[str, Array]]:
     """Read what `write` wrote. Sizes are checked against the file's own before anything is allocated.
+
+    With `mmap` the originals stay in the file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -89,7 +95,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Array]
         if file.attrs["version"] != VERSION:
             raise ValueError(f"it has version {file.attrs['version']}, and this mlpq reads version {VERSION}")
         settings = {name: _plain(file.attrs[name]) for name in SETTINGS}
-        arrays = {name: _read_array(file[name]) for name in file}
+        arrays = {name: _read_array(file[name], mmap and name == "originals") for name in file}
         _check_index(settings, arrays)
         return settings, arrays
 
@@ -98,39 +104,48 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _read_array(dataset: Any) -> Array:
+def _read_array(dataset: Any, mmap: bool) -> Array:
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise ValueError(f"{getattr(dataset, 'name', dataset)} is not an array of numbers")
     if dataset.nbytes != dataset.id.get_storage_size():
         raise ValueError(f"{dataset.name} says {dataset.nbytes} bytes and holds {dataset.id.get_storage_size()}")
+    if mmap and dataset.size:
+        return np.memmap(dataset.file.filename, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
     return np.asarray(dataset[...])
+
+
+def _originals_dtype(arrays: Mapping[str, Array]) -> type:
+    return np.uint8 if "originals" in arrays and arrays["originals"].dtype == np.uint8 else np.float32
 
 
 def _check_index(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Refuse arrays that do not fit the settings, or each other."""
     d, cells, outer = (_check.integer(settings[name], name, 1) for name in ("d", "n_inner", "n_outer"))
-    m, nbits = _check.subvectors(d, settings["m"], settings["nbits"])
+    dim = _check.integer(settings["pca_dim"], "pca_dim", 0, d) or d  # of the codes
+    m, nbits = _check.subvectors(dim, settings["m"], settings["nbits"])
+    dtype = checked_dtype(settings["codebook_dtype"])
     n, books = (len(arrays[name]) if name in arrays else 0 for name in ("ids", "codebooks"))
     expected: dict[str, tuple[tuple[int, ...], type]] = {
         "codes": ((n, (m * nbits + 7) // 8), np.uint8),
         "ids": ((n,), np.int64),
         "list_offsets": ((cells + 1,), np.int64),
-        "codebooks": ((books, m, 2**nbits, d // m), np.float32),
+        "codebooks": ((books, m, 2**nbits, dim // m), getattr(np, dtype)),
+        "codebook_ranges": ((books if dtype == "uint8" else 0, m, 2), np.float32),
         "codebook_of_cell": ((cells,), np.int64),
-        "inner_centroids": ((cells, d), np.float32),
-        "outer_centroids": ((outer, d), np.float32),
+        "inner_centroids": ((cells, dim), np.float32),
+        "outer_centroids": ((outer, dim), np.float32),
         "inner_to_outer": ((cells,), np.int64),
-        "originals": ((n if settings["keep_originals"] else 0, d), np.float32),
+        "originals": ((n if settings["keep_originals"] else 0, d), _originals_dtype(arrays)),
     }
+    if settings["pca_dim"]:
+        expected |= {"mean": ((d,), np.float32), "axes": ((d, dim), np.float32)}
     if missing := [name for name in expected if name not in arrays]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    for name, (shape, dtype) in expected.items():
+    for name, (shape, kind) in expected.items():
         array = arrays[name]
-        if array.shape != shape or array.dtype != dtype:
-            raise ValueError(
-                f"{name} has shape {array.shape} and dtype {array.dtype}, not {shape} and {dtype.__name__}"
-            )
-        if dtype is np.float32 and not np.isfinite(array).all():
+        if array.shape != shape or array.dtype != kind:
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not {shape} and {kind.__name__}")
+        if kind is not np.int64 and not isinstance(array, np.memmap) and not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or inf")
     for name, bound in {"ids": n, "codebook_of_cell": books, "inner_to_outer": outer}.items():
         if ((arrays[name] < 0) | (arrays[name] >= bound)).any():

@@ -7,13 +7,15 @@ from functools import partial
 from itertools import product
 from typing import Any, get_args
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from mlpq import _check
 from mlpq.clustering import TwoLevelKMeans
+from mlpq.codebooks import CodebookDtype, Owner, checked_dtype, checked_owner
 from mlpq.datasets import Dataset
 from mlpq.evaluate import measure, recall_at_k
-from mlpq.index import MultiLevelPQ, Owner, checked_owner
+from mlpq.index import MultiLevelPQ
 from mlpq.pq import ProductQuantizer
 from mlpq.storage import Memory
 
@@ -31,6 +33,8 @@ def predict_memory(
     nbits: int = 8,
     codebooks: Owner = "inner",
     keep_originals: bool = False,
+    pca_dim: int | None = None,
+    codebook_dtype: CodebookDtype = "float32",
 ) -> Memory:
     """Return what `MultiLevelPQ.memory()` will report with n vectors added, without building anything.
 
@@ -38,7 +42,7 @@ def predict_memory(
 
     Args:
         n: vectors to be added; any size.
-        d, n_inner, n_outer, m, nbits, codebooks, keep_originals: as in `MultiLevelPQ`.
+        d, n_inner, n_outer, m, nbits, codebooks, keep_originals, pca_dim, codebook_dtype: as in `MultiLevelPQ`; originals in float32.
 
     Returns:
         Bytes by component, with the sum as `.total`.
@@ -51,19 +55,24 @@ def predict_memory(
         56
     """
     n = _check.integer(n, "n", 0)
-    pq, clusters = ProductQuantizer(d, m, nbits), TwoLevelKMeans(d, n_inner, n_outer)
-    d, n_inner, n_outer = pq.d, clusters.n_inner, clusters.n_outer
+    d = _check.integer(d, "d", 1)
+    dim = d if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, d)  # of the codes
+    pq, clusters = ProductQuantizer(dim, m, nbits), TwoLevelKMeans(dim, n_inner, n_outer)
+    n_inner, n_outer = clusters.n_inner, clusters.n_outer
     n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[checked_owner(codebooks)]
     sizes = {
         "codes": n * pq.code_size,
         "ids": n * 8,
         "list_offsets": (n_inner + 1) * 8,
-        "codebooks": n_codebooks * pq.ksub * d * 4,
+        "codebooks": n_codebooks * pq.ksub * dim * np.dtype(checked_dtype(codebook_dtype)).itemsize,
+        "codebook_ranges": n_codebooks * pq.m * 8 if codebook_dtype == "uint8" else 0,
         "codebook_of_cell": n_inner * 8,
-        "inner_centroids": n_inner * d * 4,
-        "outer_centroids": n_outer * d * 4,
+        "inner_centroids": n_inner * dim * 4,
+        "outer_centroids": n_outer * dim * 4,
         "inner_to_outer": n_inner * 8,
         "originals": n * d * 4 if keep_originals else 0,
+        "mean": d * 4 if pca_dim else 0,
+        "axes": d * dim * 4 if pca_dim else 0,
     }
     return Memory({name: size for name, size in sizes.items() if size})
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, get_args
 
 import traitlets
 
+from mlpq.codebooks import Owner
 from mlpq.datasets import Dataset
-from mlpq.index import MultiLevelPQ, Owner
+from mlpq.index import MultiLevelPQ
 from mlpq.plots import format_bytes
 from mlpq.storage import Memory
 from mlpq.tuning import predict_memory

@@ -10,8 +10,9 @@ import numpy as np
 import traitlets
 
 from mlpq._check import FloatMatrix, valid_m
+from mlpq.codebooks import Owner
 from mlpq.datasets import Dataset
-from mlpq.index import MultiLevelPQ, Owner
+from mlpq.index import MultiLevelPQ
 from mlpq.widgets.base import Control, Explorer, Point
 
 LEVELS = 8, 3  # cells and outer clusters at every N: if cells grew with N, codebooks per cell would never pay

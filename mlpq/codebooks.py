@@ -1,0 +1,100 @@
+"""The codebooks of an index: who owns them, and in how many bytes their numbers are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpq._check import Array
+from mlpq.pq import Array3, ProductQuantizer
+
+Ids = npt.NDArray[np.int64]
+
+Owner = Literal["inner", "outer", "global"]
+Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
+CodebookDtype = Literal["float32", "float16", "uint8"]
+STEPS = 255  # between the smallest and the largest number of a codebook in uint8
+
+
+def checked_owner(codebooks: Owner) -> Owner:
+    """Return `codebooks` if it names an owner; raise `ValueError` otherwise."""
+    if codebooks not in get_args(Owner):
+        raise ValueError(f"codebooks must be one of {', '.join(map(repr, get_args(Owner)))}; got {codebooks!r}")
+    return codebooks
+
+
+def candidates(cells: Ids, inner_to_outer: Ids) -> dict[Key, Ids]:
+    """Return the training rows of every possible owner of a codebook, from the inner cell of each row."""
+    outer = inner_to_outer[cells]
+    rows: dict[Key, Ids] = {("global", 0): np.arange(len(cells))}
+    rows |= {("outer", o): np.flatnonzero(outer == o) for o in range(int(inner_to_outer.max()) + 1)}
+    rows |= {("inner", c): np.flatnonzero(cells == c) for c in range(len(inner_to_outer))}
+    return rows
+
+
+def owners_of_cells(level: Owner, rows: dict[Key, Ids], inner_to_outer: Ids, needed: int) -> list[Key]:
+    """Return whose codebook each inner cell uses: that of its owner on `level`, or of the next with rows enough."""
+    levels = slice(get_args(Owner).index(level), None)
+    chains: list[list[Key]] = [[("inner", c), ("outer", int(o)), ("global", 0)] for c, o in enumerate(inner_to_outer)]
+    return [next(key for key in chain[levels] if len(rows[key]) >= needed) for chain in chains]
+
+
+def checked_dtype(codebook_dtype: CodebookDtype) -> CodebookDtype:
+    """Return `codebook_dtype` if it is one; raise `ValueError` otherwise."""
+    if codebook_dtype not in get_args(CodebookDtype):
+        allowed = ", ".join(map(repr, get_args(CodebookDtype)))
+        raise ValueError(f"codebook_dtype must be one of {allowed}; got {codebook_dtype!r}")
+    return codebook_dtype
+
+
+class Codebooks(Sequence[ProductQuantizer]):
+    """A sequence of quantizers, over numbers that may be stored in fewer bytes.
+
+    Attributes:
+        stored: (n_codebooks, m, 2**nbits, d // m) float32, float16 or uint8.
+        ranges: (n_codebooks, m, 2) float32, with uint8: the number that 0 stands for, and the step to the next.
+    """
+
+    def __init__(self, stored: Array, ranges: npt.NDArray[np.float32]) -> None:
+        self.stored, self.ranges = stored, ranges
+        self._unpacked: tuple[int, ProductQuantizer] | None = None
+        self._float32: list[ProductQuantizer] = []
+        if stored.dtype == np.float32:
+            self._float32 = [ProductQuantizer.from_codebooks(books) for books in stored]
+
+    @classmethod
+    def of(cls, books: npt.NDArray[np.float32], dtype: CodebookDtype) -> Codebooks:
+        """Store codebooks (n_codebooks, m, 2**nbits, d // m), rounded to the nearest that `dtype` holds."""
+        if dtype != "uint8":
+            return cls(books.astype(dtype, copy=False), np.empty((0, books.shape[1], 2), np.float32))
+        low, high = books.min(axis=(2, 3)), books.max(axis=(2, 3))
+        ranges = np.stack([low, (high - low) / STEPS], axis=2)
+        steps = np.where(ranges[..., 1] > 0, ranges[..., 1], 1)[..., None, None]
+        return cls(np.rint((books - low[..., None, None]) / steps).astype(np.uint8), ranges)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, i: int) -> ProductQuantizer: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[ProductQuantizer]: ...
+    def __getitem__(self, i: int | slice) -> ProductQuantizer | list[ProductQuantizer]:
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        if self._float32:
+            return self._float32[i]
+        latest = self._unpacked  # one is kept: an index with one codebook unpacks it once
+        if latest is None or latest[0] != i:
+            latest = self._unpacked = i, ProductQuantizer.from_codebooks(self._books(i))
+        return latest[1]
+
+    def _books(self, i: int) -> Array3:
+        books: Array3 = self.stored[i].astype(np.float32)
+        if self.stored.dtype == np.uint8:
+            books *= self.ranges[i, :, 1, None, None]
+            books += self.ranges[i, :, 0, None, None]
+        return books
