@@ -43,8 +43,14 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
             _libraries().limit(limits=1, user_api="blas"),
             ThreadPoolExecutor(n, initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
         ):
-            for _ in pool.map(work, items):
-                pass
+            left = iter(items)  # each thread takes the next one that is left
+
+            def work_on() -> None:
+                for item in left:
+                    work(item)
+
+            for done in [pool.submit(work_on) for _ in range(n)]:
+                done.result()
     finally:
         _in_use.release()
 

@@ -7,13 +7,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import _check
+from mlpq import _check, visits
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads, undisturbed
+from mlpq._parallel import undisturbed
 from mlpq.clustering import KMeans
 from mlpq.distance import SPARE, batches, blocks, distances_to_pairs, nearest, refine, smallest, squared_l2
-from mlpq.lists import Floats, Ids, InvertedLists
+from mlpq.lists import Ids, InvertedLists
 from mlpq.storage import Memory
+from mlpq.visits import Floats, Run
 
 TILE = 1 << 14  # base vectors compared at a time
 
@@ -149,23 +150,22 @@ class KMeansIndex:
         nprobe, shortlist = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k), k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 
-        def search(rows: slice) -> None:
-            probes = self.clusters.probe(x[rows], nprobe)
-            D[rows], I[rows] = self._search(x[rows], probes, k, shortlist)
-
-        in_threads(search, batches(len(x), self.lists.entries(nprobe, shortlist)))
+        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist)):
+            D[rows], I[rows] = self._search(x[rows], self.clusters.probe(x[rows], nprobe), k, shortlist)
         return D, I
 
     def _search(self, x: FloatMatrix, probes: IdMatrix, k: int, shortlist: int) -> tuple[FloatMatrix, IdMatrix]:
         lists = self.lists
 
-        def distances(cell: int, queries: Ids) -> FloatMatrix:
-            return squared_l2(x[queries], lists.rows[lists.cell(cell)])
+        def distances(run: Run) -> list[FloatMatrix]:
+            queries = np.split(run.queries, np.cumsum(run.counts)[:-1])
+            vectors = [lists.rows[lists.cell(c)] for c in range(run.start, run.stop)]
+            return [squared_l2(x[some], y) for some, y in zip(queries, vectors, strict=True)]
 
-        def rescore(cell: int, queries: Ids, rows: Ids) -> Floats:
-            return distances_to_pairs(x, lists.rows[lists.cell(cell)], queries, rows)
+        def rescore(run: Run, pairs: Ids, rows: Ids) -> Floats:
+            return distances_to_pairs(x, lists.rows, run.queries[pairs], rows)
 
-        return lists.search(probes, k, shortlist, distances, rescore, self.d)
+        return visits.search(lists, probes, k, shortlist, distances, rescore, self.d)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

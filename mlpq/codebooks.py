@@ -8,8 +8,8 @@ from typing import Literal, get_args, overload
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import Array
-from mlpq.pq import Array3, ProductQuantizer
+from mlpq._check import Array, Codes, FloatMatrix
+from mlpq.pq import Array3, ProductQuantizer, unpack
 
 Ids = npt.NDArray[np.int64]
 
@@ -91,6 +91,16 @@ class Codebooks(Sequence[ProductQuantizer]):
         if latest is None or latest[0] != i:
             latest = self._unpacked = i, ProductQuantizer.from_codebooks(self._books(i))
         return latest[1]
+
+    def decode(self, numbers: Ids, codes: Codes) -> FloatMatrix:
+        """Return what packed codes (n, code_size) stand for, (n, d), each by the codebook with its number (n,)."""
+        _, m, ksub, dsub = self.stored.shape
+        at = unpack(codes, m, ksub.bit_length() - 1) + ksub * (np.arange(m) + m * numbers[:, None])
+        decoded: Array3 = self.stored.reshape(-1, dsub).take(at, axis=0).astype(np.float32, copy=False)
+        if self.stored.dtype == np.uint8:
+            decoded *= self.ranges[numbers, :, 1, None]
+            decoded += self.ranges[numbers, :, 0, None]
+        return decoded.reshape(len(codes), m * dsub)
 
     def _books(self, i: int) -> Array3:
         books: Array3 = self.stored[i].astype(np.float32)

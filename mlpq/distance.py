@@ -11,7 +11,7 @@ from mlpq._parallel import in_threads
 
 BLOCK = 1 << 22  # entries of all blocks of distances in work at once (16 MB of float32): bounds the working set
 BATCH = 1 << 22  # candidates that all queries of a search hold at once, at most: the rest of the queries wait
-MANY = 32  # queries from which on threads save more than they cost
+MANY = 256  # rows from which on it pays to have two threads
 FEW = 4  # rows from which on a matrix product is quicker than sums for each row
 SPARE = 8  # candidates beyond k that `refine` looks at, so that rounding in `squared_l2` does not lose a neighbour
 
@@ -19,25 +19,30 @@ SPARE = 8  # candidates beyond k that `refine` looks at, so that rounding in `sq
 def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
     """Return all squared distances between rows of x (n, d) and rows of y (k, d), shape (n, k).
 
-    The rounding error of `by_product` is relative to the norms, so both sides are first shifted to the mean of y;
+    The rounding error of the product is relative to the norms, so both sides are first shifted to the mean of y;
     `refine` recomputes the few distances that matter.
     """
-    centre = y.mean(axis=0)
-    return np.maximum(by_product(x - centre, y - centre), 0)
+    centre = y.mean(axis=0) if len(y) else np.zeros(x.shape[1], np.float32)
+    D: FloatMatrix = np.maximum(left_factor(x - centre) @ right_factor(y - centre).T, 0)
+    return D
 
 
-def by_product(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
-    """Return all squared distances, (n, k), by one matrix product; rounding may take some a little below 0.
+def left_factor(x: FloatMatrix) -> FloatMatrix:
+    """Return [-2x, ||x||^2, 1], (n, d + 2): the product with the transposed `right_factor` holds squared distances.
 
-    ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2 is itself a product: of [-2x, ||x||^2, 1] and [y, 1, ||y||^2].
+    ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2. Rounding may take some a little below 0.
     """
-    (n, d), k = x.shape, len(y)
-    left, right = np.empty((n, d + 2), np.float32), np.empty((k, d + 2), np.float32)
-    np.multiply(x, -2, out=left[:, :d])
-    left[:, d], left[:, d + 1] = np.einsum("ij,ij->i", x, x), 1
-    right[:, :d], right[:, d], right[:, d + 1] = y, 1, np.einsum("ij,ij->i", y, y)
-    distances: FloatMatrix = left @ right.T
-    return distances
+    left = np.empty((len(x), x.shape[1] + 2), np.float32)
+    np.multiply(x, -2, out=left[:, :-2])
+    left[:, -2], left[:, -1] = np.einsum("ij,ij->i", x, x), 1
+    return left
+
+
+def right_factor(y: FloatMatrix) -> FloatMatrix:
+    """Return [y, 1, ||y||^2], (k, d + 2); see `left_factor`."""
+    right = np.empty((len(y), y.shape[1] + 2), np.float32)
+    right[:, :-2], right[:, -2], right[:, -1] = y, 1, np.einsum("ij,ij->i", y, y)
+    return right
 
 
 def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[FloatMatrix, IdMatrix]:
@@ -60,15 +65,18 @@ def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[Fl
 
 
 def blocks(n: int, entries_per_row: int) -> list[slice]:
-    """Cut n rows into slices of at least one row; as many as there are threads hold at most `BLOCK` entries."""
-    return cut(n, BLOCK // faiss.omp_get_max_threads() // max(1, entries_per_row))
+    """Cut n rows into slices for the threads; as many as there are threads hold at most `BLOCK` entries."""
+    return cut(n, min(block() // max(1, entries_per_row), max(MANY, -(-n // int(faiss.omp_get_max_threads())))))
+
+
+def block() -> int:
+    """Return how many distances one thread may hold at a time."""
+    return BLOCK // int(faiss.omp_get_max_threads())
 
 
 def batches(n: int, entries_per_row: int) -> list[slice]:
-    """Cut n queries evenly into as many slices as there are threads, or more: `BATCH` bounds what all threads hold."""
-    threads = faiss.omp_get_max_threads() if n >= MANY else 1
-    most = BATCH // threads // max(1, entries_per_row)
-    return cut(n, min(most, -(-n // threads)))
+    """Cut n queries into slices of at least one that hold at most `BATCH` candidates."""
+    return cut(n, BATCH // max(1, entries_per_row))
 
 
 def cut(n: int, step: int) -> list[slice]:
@@ -84,10 +92,10 @@ def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatr
     D = np.empty((len(x), k), np.float32)
     I = np.empty((len(x), k), np.int64)
     centre = y.mean(axis=0)
-    y = y - centre
+    right = right_factor(y - centre).T
 
     def scan(rows: slice) -> None:
-        D[rows], I[rows] = smallest(np.maximum(by_product(x[rows] - centre, y), 0), k)
+        D[rows], I[rows] = smallest(np.maximum(left_factor(x[rows] - centre) @ right, 0), k)
 
     in_threads(scan, blocks(len(x), len(y)))
     return D, I

@@ -237,7 +237,7 @@ def error_decomposition(
     listed = visited
     if rerank:
         r = min(rerank * k, index.ntotal)
-        listed = _found(search(r)[1], true, k, r)
+        listed = found | _found(search(r)[1], true, k, r)  # of codes level with the last, search lists not all
     return {
         "recall": float(found.mean()),
         "coarse": float((~visited).mean()),

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from mlpq import _check, storage
+from mlpq import _check, storage, visits
 from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads, undisturbed
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
@@ -193,7 +193,8 @@ class MultiLevelPQ:
             k: neighbours per query.
             nprobe: inner cells scanned per query; more than n_inner counts as n_inner.
             n_outer_probe: look for those cells in this many nearest outer clusters only; None looks in all.
-            rerank: r > 0 orders the best r * k by exact distance; needs keep_originals=True.
+            rerank: r > 0 orders the best r * k, and codes level with the last, by exact distance; needs
+                keep_originals=True.
 
         Returns:
             D (nq, k) float32 squared distances (asymmetric; exact with rerank) and I (nq, k) int64 ids, nearest
@@ -214,11 +215,9 @@ class MultiLevelPQ:
         shortlist = rerank * k if rerank else k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 
-        def search(rows: slice) -> None:
+        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist)):
             scanner = Scanner(self, x[rows], bool(rerank))
             D[rows], I[rows] = scanner.search(k, shortlist, nprobe, n_outer_probe)
-
-        in_threads(search, batches(len(x), self.lists.entries(nprobe, shortlist)))
         return D, I
 
     # ---- bytes -------------------------------------------------------------------------------------------------

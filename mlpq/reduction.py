@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import FloatMatrix
+from mlpq._parallel import in_threads
 from mlpq.clustering import sample
+from mlpq.distance import blocks
 
 POINTS = 10_000  # a sample of this size gives the components
 
@@ -41,8 +43,13 @@ class Reduction:
 
     def __call__(self, x: FloatMatrix) -> FloatMatrix:
         """Return x (n, d) in the new coordinates, (n, dim)."""
-        y: FloatMatrix = x @ self.axes
-        y -= self.mean @ self.axes
+        y = np.empty((len(x), self.axes.shape[1]), np.float32)
+
+        def reduce(rows: slice) -> None:
+            np.matmul(x[rows], self.axes, out=y[rows])
+            y[rows] -= self.mean @ self.axes
+
+        in_threads(reduce, blocks(len(x), 4 * x.shape[1]))
         return y
 
 

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.distance import by_product, compacted, distances_to, distances_to_pairs, pad, smallest
-from mlpq.lists import Floats, Ids
-from mlpq.pq import ProductQuantizer
+from mlpq import visits
+from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq.distance import compacted, distances_to, distances_to_pairs, left_factor, pad, right_factor, smallest
+from mlpq.lists import Ids
+from mlpq.visits import Floats, Run
 
 if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
 
+KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
 FEW = 4  # queries that visit a cell, on average, from which on it is decoded
 
 
@@ -38,34 +40,54 @@ class Scanner:
         self.index, self.x, self.rerank = index, x, rerank
         self.z = index.reduction(x) if index.reduction else x
         self.lists, self.centroids = index.lists, index.clusters.inner_centroids
+        self.kept: dict[tuple[int, int], FloatMatrix] = {}
 
     def search(self, k: int, shortlist: int, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
         """Return distances and ids of the k best among the cells probed; the best `shortlist` by code are rescored."""
         probes = self.index.clusters.probe(self.z, nprobe, n_outer_probe)
         if probes.size >= FEW * len(self.centroids):
-            width = max(self.index.d, self.index.m * self.index.ksub)
-            return self.lists.search(probes, k, shortlist, self.distances, self.rescore, width)
+            return visits.search(self.lists, probes, k, shortlist, self.distances, self.rescore, self.z.shape[1])
         found = [self._search_one(q, probes[q], k, shortlist) for q in range(len(probes))]
         return np.concatenate([D for D, _ in found]), np.concatenate([I for _, I in found])
 
     # ---- many queries: cell by cell ----------------------------------------------------------------------------
 
-    def distances(self, cell: int, queries: Ids) -> FloatMatrix:
-        """Return the asymmetric distances of some queries to all codes of a cell; see `lists.Distances`."""
-        return by_product(self.z[queries] - self.centroids[cell], self._decoded(cell, self.lists.cell(cell)))
+    def distances(self, run: Run) -> list[FloatMatrix]:
+        """Return the asymmetric distances of the queries that visit a cell to all its codes; see `visits.Distances`."""
+        offsets = self.lists.offsets[run.start : run.stop + 1]
+        left, right = left_factor(self.z[run.queries] - self.centroids[run.cells]), self._right(run.start, run.stop)
+        shapes = list(zip(run.counts.tolist(), np.diff(offsets).tolist(), strict=True))
+        D, i, j = [], 0, 0
+        for n, size in shapes:
+            D.append(left[i : i + n] @ right[j : j + size].T)
+            i, j = i + n, j + size
+        return D
 
-    def rescore(self, cell: int, queries: Ids, rows: Ids) -> Floats:
-        """Return better distances of pairs of a query and a row of the cell; see `lists.Rescore`.
+    def _right(self, start: int, stop: int) -> FloatMatrix:
+        """Return the right factor for the codes of some cells; a batch meets each twice, and small ones are kept."""
+        if (kept := self.kept.pop((start, stop), None)) is not None:
+            return kept
+        rows = slice(*self.lists.offsets[[start, stop]].tolist())
+        cells = np.repeat(np.arange(start, stop), self.lists.sizes[start:stop])
+        right = right_factor(self._decoded(cells, self.lists.rows[rows]))
+        if len(self.lists.rows) * right.shape[1] <= KEEP:
+            self.kept[start, stop] = right
+        return right
 
-        With `rerank` they are exact, else those by code, summed directly. Each row is fetched once.
+    def rescore(self, run: Run, pairs: Ids, rows: Ids) -> Floats:
+        """Return better distances of pairs of a query and a row; see `visits.Rescore`. Each row is fetched once.
+
+        With `rerank` they are exact, else those by code, summed directly.
         """
-        some_queries, queries = compacted(queries, len(self.x))
-        some_rows, rows = compacted(rows, int(self.lists.sizes[cell]))
-        some_rows += self.lists.offsets[cell]
+        start, stop = self.lists.offsets[[run.start, run.stop]].tolist()
+        some, j = compacted(rows - start, stop - start)
+        some += start
         if self.rerank:
-            return distances_to_pairs(self.x[some_queries], self._originals(some_rows), queries, rows)
-        residuals = self.z[some_queries] - self.centroids[cell]
-        return distances_to_pairs(residuals, self._decoded(cell, some_rows), queries, rows)
+            return distances_to_pairs(self.x, self._originals(some), run.queries[pairs], j)
+        some_pairs, i = compacted(pairs, len(run.queries))
+        residuals = self.z[run.queries[some_pairs]] - self.centroids[run.cells[some_pairs]]
+        cells = np.searchsorted(self.lists.offsets, some, side="right") - 1
+        return distances_to_pairs(residuals, self._decoded(cells, self.lists.rows[some]), i, j)
 
     # ---- few queries: one by one -------------------------------------------------------------------------------
 
@@ -94,11 +116,8 @@ class Scanner:
                 D[i] = D_i
         return np.concatenate(D)
 
-    def _decoded(self, cell: int, rows: slice | Ids) -> FloatMatrix:
-        return self._quantizer(cell).decode(self.lists.rows[rows])
-
-    def _quantizer(self, cell: int) -> ProductQuantizer:
-        return self.index.quantizers[int(self.index.codebook_of_cell[cell])]
+    def _decoded(self, cells: Ids, codes: Codes) -> FloatMatrix:
+        return self.index.quantizers.decode(self.index.codebook_of_cell[cells], codes)
 
     def _originals(self, rows: Ids) -> FloatMatrix:
         originals: FloatMatrix = self.index.originals[self.lists.ids[rows]].astype(np.float32)

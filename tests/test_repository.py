@@ -15,7 +15,6 @@ import pytest
 import yaml
 
 import mlpq
-from mlpq import bench
 from tests.conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
@@ -143,11 +142,3 @@ def test_readme_example_runs(tmp_path: Path) -> None:
     recall, size, _ = done.stdout.split()
     assert float(recall) > 0.5
     assert (tmp_path / "vectors.index").stat().st_size == pytest.approx(int(size), rel=0.05)
-
-
-def test_bench_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "LOOP_QUERIES", 10)
-    bench.main(["ratios", "--dataset", "fashion-mnist-20k", "--runs", "1"])
-    printed = capsys.readouterr().out
-    assert printed.count("median ratio") == 2
-    assert "recall@10 at nprobe 3: 0.6" in printed or "recall@10 at nprobe 3: 0.7" in printed

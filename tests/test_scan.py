@@ -9,8 +9,9 @@ import pytest
 import mlpq
 from mlpq import scan
 from mlpq.codebooks import Owner
-from mlpq.lists import InvertedLists, by_query, within
+from mlpq.lists import InvertedLists
 from mlpq.reduction import Reduction, deal
+from mlpq.visits import Found, Run, by_query, last_of_each, ranges, runs, within
 
 
 @pytest.fixture(scope="module")
@@ -79,15 +80,39 @@ def test_an_odd_number_of_subvectors_and_small_cells() -> None:
 
 
 def test_loose_bounds_let_through_no_more_than_the_shortlist() -> None:
-    D = np.arange(600, dtype=np.float32).reshape(3, 200) % 200
-    bound = np.array([np.inf, 4, np.inf], np.float32)
-    some = within(7, np.arange(3), D[:, :6], bound, 5)
-    assert len(some.rows) == 6 + 5 + 6  # up to twice the shortlist, all that the bounds allow
-    most = within(7, np.arange(3), D, bound, 5)
-    assert most.rows.tolist() == [0, 1, 2, 3, 4] * 3
-    found, rows = by_query([most], 4)
-    assert found.shape == (4, 5)
-    assert (rows[3] == -1).all()
+    lists = InvertedLists(np.array([0, 10, 16, 216]), np.arange(216), np.empty((216, 1), np.uint8))
+    run = Run(1, 3, np.array([2, 1]), np.array([7, 3, 7]))
+    D = [np.arange(12, dtype=np.float32).reshape(2, 6), np.arange(200, dtype=np.float32)[None]]
+    found = within(lists, run, D, np.array([2, np.inf, np.inf], np.float32), 5)
+    assert found.pairs.tolist() == [0] * 3 + [1] * 6 + [2] * 5  # all that is allowed, up to twice the shortlist of 5
+    assert found.queries.tolist() == [7] * 3 + [3] * 6 + [7] * 5
+    assert found.rows.tolist() == [10, 11, 12, *range(10, 16), *range(16, 21)]
+    assert found.D.tolist() == [0, 1, 2, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4]
+
+
+def test_candidates_are_brought_together_by_query() -> None:
+    run = Run(0, 2, np.array([2, 1]), np.array([2, 0, 2]))
+    found = Found(run, np.array([0, 1, 2, 2]), np.array([5, 6, 7, 8]), np.array([4, 1, 2, 3], np.float32))
+    D, rows = by_query([found], 3)
+    assert D.tolist() == [[1, np.inf, np.inf], [np.inf] * 3, [4, 2, 3]]
+    assert rows.tolist() == [[6, -1, -1], [-1] * 3, [5, 7, 8]]
+    assert last_of_each([found], 3, 2).tolist() == [np.inf, np.inf, 3]
+
+
+def test_runs_cover_every_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpq.distance.BLOCK", 4000)
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(0, 60, 20)
+    lists = InvertedLists(np.append(0, np.cumsum(sizes)), np.arange(sizes.sum()), np.empty((sizes.sum(), 1), np.uint8))
+    probes = np.array([rng.choice(20, 4, replace=False) for _ in range(300)])
+    probes[::7, 2:] = -1
+    seen = [
+        (q, c)
+        for run in runs(lists, probes, ranges(lists, probes, 4))
+        for q, c in zip(run.queries.tolist(), run.cells.tolist(), strict=True)
+    ]
+    assert len(seen) == len(set(seen))
+    assert set(seen) == {(q, c) for q, row in enumerate(probes.tolist()) for c in row if c >= 0}
 
 
 def test_originals_are_bytes_as_long_as_that_loses_nothing(ds: mlpq.Dataset) -> None:

@@ -1,8 +1,5 @@
-"""Benchmarks, and what recorded results say of their circumstances.
+"""The two speeds that the design rests on, as ratios within one run; the two sides run in turn.
 
-    python -m mlpq.bench ratios [--dataset NAME] [--threads N] [--runs N]
-
-`ratios` prints the two speeds that the design rests on, as ratios within one run; the two sides run in turn:
 1. Searching grouped by cell, against the same search as plain loops over queries and codes.
 2. Training with inner codebooks, against one `faiss.Kmeans` run with as many clusters on the same vectors.
 """
@@ -10,26 +7,23 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.datasets import Dataset, load_dataset
+from mlpq.bench.setting import K, circumstances, levels
+from mlpq.datasets import Dataset
 from mlpq.evaluate import markdown_table, recall_at_k
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import unpack
 
-K, NPROBE = 10, 3
+NPROBE = 3
 LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second
 
 
@@ -104,41 +98,6 @@ def ratios(ds: Dataset, args: argparse.Namespace) -> None:
     print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}")
 
 
-def levels(ds: Dataset) -> tuple[int, int]:
-    """Return n_inner for cells of 600 vectors on average, and n_outer, its root."""
-    n_inner = max(1, round(len(ds.xb) / 600))
-    return n_inner, max(1, round(n_inner**0.5))
-
-
-def circumstances(ds: Dataset, threads: int) -> dict[str, Any]:
-    """Return what was measured, on which machine and with which versions."""
-    info = Path("/proc/cpuinfo")
-    models = [line for line in info.read_text().splitlines() if "model name" in line] if info.is_file() else []
-    processor = models[0].partition(": ")[2] if models else platform.processor()
-    return {
-        "dataset": ds.name, "n": len(ds.xb), "nq": len(ds.xq), "d": ds.d, "threads": threads,
-        "machine": f"{processor} ({platform.machine()}), {os.cpu_count()} cores", "python": platform.python_version(),
-        "numpy": np.__version__, "faiss": faiss.__version__,
-    }  # fmt: skip
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the benchmark that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description=(__doc__ or "").split("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="ratios")
-    command = commands.add_parser("ratios", help="print two ratios of speed")
-    command.set_defaults(run=ratios)
-    command.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
-    command.add_argument("--threads", type=int, default=2, help="threads for each search (default: %(default)s)")
-    command.add_argument("--runs", type=int, default=5, help="counted runs (default: %(default)s)")
-    args = parser.parse_args(arguments)
-    args.run(load_dataset(args.dataset), args)
-
-
 def report(title: str, rows: list[dict[str, str]]) -> None:
     """Print one table and the median of its ratios."""
     print(f"## {title}\n\n{markdown_table(rows)}\n\nmedian ratio {median(float(row['ratio']) for row in rows):.1f}\n")
-
-
-if __name__ == "__main__":
-    main()

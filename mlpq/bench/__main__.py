@@ -1,0 +1,113 @@
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from mlpq.bench import figure, report, scale, sweep
+from mlpq.bench.compare import compare
+from mlpq.bench.ratios import ratios
+from mlpq.datasets import load_dataset
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark that the command line names; what was wrong with it is one line on stderr."""
+    logging.basicConfig(format="%(message)s")
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
+    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale")
+    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale):
+        add(commands)
+    args = parser.parse_args(arguments)
+    args.command_line = arguments
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+    except RuntimeError as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    except KeyboardInterrupt:
+        parser.exit(130, "\ninterrupted: the same command goes on where this one stopped\n")
+
+
+def _command(commands: Commands, name: str, description: str, output: str | None) -> argparse.ArgumentParser:
+    """Add a command with the options that all have."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=description, description=description)
+    command.add_argument(
+        "--threads", type=_positive, default=2, help="threads for batches and builds (default: %(default)s)"
+    )
+    command.add_argument("--runs", type=_positive, default=5, help="counted runs (default: %(default)s)")
+    if output:
+        command.add_argument(
+            "--output", default=output, help="JSON file to write or to go on with (default: %(default)s)"
+        )
+        command.add_argument("--report", action="store_true", help="measure nothing: only read the file")
+        command.add_argument("--quiet", action="store_true", help="no progress bar")
+    return command
+
+
+def _recorded(measure: Callable[[argparse.Namespace], None], show: Callable[[str], str]) -> Callable[..., None]:
+    """Return a command that measures, unless only the report is wanted, and prints the report."""
+
+    def run(args: argparse.Namespace) -> None:
+        if not args.report:
+            measure(args)
+        print(show(args.output))
+        if getattr(args, "figure", None):
+            figure.save(args.output, args.figure)
+
+    return run
+
+
+def _add_ratios(commands: Commands) -> None:
+    command = _command(commands, "ratios", "Print the two ratios of speed that the design rests on.", None)
+    _add_dataset(command)
+    command.set_defaults(run=lambda args: ratios(load_dataset(args.dataset), args))
+
+
+def _add_compare(commands: Commands) -> None:
+    description = "Measure ours and its peers side by side: recall, speed, latency, build time, bytes, memory."
+    command = _command(commands, "compare", description, "book/recorded/compare.json")
+    _add_dataset(command)
+    command.add_argument("--only", default="", metavar="REGEX", help="only engines whose name matches")
+    command.add_argument("--queries", type=_positive, help="only the first so many queries")
+    command.add_argument("--figure", metavar="PATH", help="draw recall against speed to a .png or .svg file")
+    command.set_defaults(run=_recorded(compare, report.report))
+
+
+def _add_sweep(commands: Commands) -> None:
+    description = "Measure ours with every m, nbits, owner of codebooks, nprobe and rerank."
+    command = _command(commands, "sweep", description, "book/recorded/sweep.json")
+    _add_dataset(command)
+    for name, default in sweep.GRID.items():
+        kind = str if isinstance(default[0], str) else int
+        shown = " ".join(map(str, default))
+        command.add_argument(f"--{name}", nargs="+", type=kind, default=list(default), help=f"(default: {shown})")
+    command.set_defaults(run=_recorded(sweep.sweep, sweep.report))
+
+
+def _add_scale(commands: Commands) -> None:
+    description = "Measure ours on synthetic vectors from 10^4 to 10^6: build, bytes, memory while adding, speed."
+    command = _command(commands, "scale", description, "book/recorded/scale.json")
+    command.add_argument("--sizes", nargs="+", type=_positive, default=list(scale.SIZES), help="numbers of vectors")
+    command.set_defaults(run=_recorded(scale.scale, scale.report))
+
+
+def _add_dataset(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", default="fashion-mnist", help="as in load_dataset (default: %(default)s)")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1; got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""Benchmarks: what is stored, that it goes on, what follows from it. Nothing here asserts a time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+
+import mlpq
+from mlpq.bench import catalogue, compare, engines, figure, ratios, read, scale, sweep
+from mlpq.bench.__main__ import main
+from mlpq.bench.report import ratio, report
+from mlpq.bench.store import Store, load
+from tests.conftest import ROOT
+
+ABOUT = {"dataset": "tiny", "threads": 2, "n": 100, "nq": 50}
+ENTRIES = catalogue.catalogue(4)
+COMPARE = [
+    sys.executable,
+    "-m",
+    "mlpq.bench",
+    "compare",
+    "--runs",
+    "2",
+    "--queries",
+    "100",
+    "--only",
+    "mlpq 3. cells, m=8|PQ8np",
+]
+
+
+@pytest.fixture(scope="module")
+def small() -> mlpq.Dataset:
+    return mlpq.synthetic(1000, 784, nq=50, n_clusters=8)
+
+
+def point(engine: str, setting: dict[str, int], recall: float, seconds: list[float]) -> dict[str, Any]:
+    runs = len(seconds)
+    return {
+        "engine": engine, "setting": setting, "seconds": seconds, "recall": [recall] * runs, "ids": ["same"] * runs,
+        "single_us": [[100.0 * run, 300.0 * run] for run in range(1, runs + 1)], "search_peak_bytes": [7_000_000] * runs,
+    }  # fmt: skip
+
+
+def engine(
+    kind: str, arguments: dict[str, Any], originals: bool, size: int, build_s: float, nq: int = 50
+) -> dict[str, Any]:
+    build = {"build_s": build_s, "build_peak_bytes": 5_000_000, "bytes": size * 100, "n": 100, "nq": nq}
+    family = "mlpq" if kind == "ours" else kind
+    return {"family": family, "kind": kind, "originals": originals, "arguments": arguments, "builds": [build]}
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    """A record by hand: ours with and without originals, two Faiss indexes."""
+    built = {"m": 8, "nbits": 8, "codebooks": "global", "n_inner": 4}
+    content = {
+        "about": ABOUT,
+        "engines": {
+            "mlpq kept": engine("ours", {"m": 16}, True, 900, 1.0),
+            "mlpq codes": engine("ours", built, False, 40, 2.0),
+            "Faiss HNSW": engine("faiss", {"factory": "HNSW32,Flat"}, True, 3400, 30.0),
+            "Faiss PQ": engine("faiss", {"factory": "IVF4,PQ8np"}, False, 42, 20.0, nq=25),
+        },
+        "points": {
+            "a": point("mlpq kept", {"nprobe": 2, "rerank": 4}, 0.96, [1.0, 2.0, 1.0]),
+            "b": point("mlpq codes", {"nprobe": 1}, 0.57, [0.5, 0.5, 0.5]),
+            "c": point("Faiss HNSW", {"efSearch": 32}, 0.97, [2.0, 3.0, 4.0]),
+            "d": point("Faiss PQ", {"nprobe": 1}, 0.56, [1.0, 1.0, 1.0]),
+        },
+        "left_out": {"ScaNN": {"family": "ScaNN", "why": "No module named 'scann'"}},
+    }
+    (tmp_path / "record.json").write_text(json.dumps(content))
+    return tmp_path / "record.json"
+
+
+def test_ratios_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ratios, "LOOP_QUERIES", 10)
+    main(["ratios", "--dataset", "fashion-mnist-20k", "--runs", "1"])
+    printed = capsys.readouterr().out
+    assert printed.count("median ratio") == 2
+    assert "recall@10 at nprobe 3: 0.6" in printed or "recall@10 at nprobe 3: 0.7" in printed
+
+
+def test_store_goes_on_under_the_same_circumstances_only(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    store = Store(path, ABOUT | {"command": "first"}, ["points"])
+    store.section("points")["a"] = {"seconds": [1.5]}
+    store.save()
+    again = Store(path, ABOUT | {"command": "second"}, ["points", "more"])
+    assert again.section("points") == {"a": {"seconds": [1.5]}}
+    again.save()
+    assert load(path) == {"about": ABOUT | {"command": "second"}, "points": {"a": {"seconds": [1.5]}}, "more": {}}
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"threads: 2 there, 1 now.*--output, or delete"):
+        Store(path, ABOUT | {"threads": 1}, ["points"])
+    with pytest.raises(ValueError, match="faiss: None there, '1' now"):
+        Store(path, ABOUT | {"faiss": "1"}, ["points"])
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"points": {}}', '{"about": 3}', '{"about": {}, "points": []}'])
+def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(ValueError, match="is not a benchmark record"):
+        Store(tmp_path / "x.json", ABOUT, ["points"])
+
+
+def test_read_computes_what_the_record_says(record: Path) -> None:
+    kept, codes, hnsw, pq = read(record)
+    assert kept["params"] == {"m": 16, "nprobe": 2, "rerank": 4}
+    assert (kept["recall"], kept["qps"], kept["single_us"], kept["single_p99_us"]) == (0.96, 50.0, 200.0, 600.0)
+    assert (kept["build_s"], kept["bytes_per_vector"], kept["peak_bytes"], kept["nq"]) == (1.0, 900, 7_000_000, 50)
+    assert pq["qps"] == 25.0  # it answers half of the queries
+    assert ratio(kept, hnsw) == 2.0  # of 2, 1.5 and 4
+    assert ratio(codes, pq) == 4.0
+    record.write_text(json.dumps({"about": {}, "points": {"a": {"engine": "none"}}, "engines": {}}))
+    with pytest.raises(ValueError, match="is not a record of `compare`"):
+        read(record)
+
+
+def test_report_compares_at_equal_recall_and_bytes(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["compare", "--report", "--output", str(record), "--figure", str(record.with_suffix(".svg"))])
+    lines = capsys.readouterr().out.splitlines()
+    assert "| ≥ 0.95 | mlpq kept, nprobe 2, rerank 4: 0.9600 | 50 | Faiss HNSW, ef 32: 0.9700 | 17 | 2.00 |" in lines
+    assert "| ≥ 0.99 | none |  | none |  |  |" in lines
+    assert (
+        "| ≤ 43 | Faiss PQ, nprobe 1 | 0.5600 | 25 | 20.0 | mlpq codes, nprobe 1 | 0.5700 | 100 | 2.0 | 4.00 | 10.00 |"
+        in lines
+    )
+    assert "| 8 | 1 | 0.5700 | +0.0100 | 100 | 25 | 4.00 | 200 | 200 | 1.00 |" in lines
+    assert "Left out: ScaNN: No module named 'scann'" in lines
+    assert "<svg" in record.with_suffix(".svg").read_text()
+
+
+def test_report_says_when_runs_differ(record: Path) -> None:
+    content = load(record)
+    content["points"]["a"]["ids"][1] = "other"
+    record.write_text(json.dumps(content))
+    assert "Results differ between runs: mlpq kept, nprobe 2, rerank 4" in report(record)
+
+
+def test_figure_needs_points(record: Path) -> None:
+    record.write_text(json.dumps({"about": {}, "engines": {}, "points": {}, "left_out": {}}))
+    with pytest.raises(ValueError, match="holds no points"):
+        figure.save(record, record.with_suffix(".png"))
+
+
+def test_names_in_the_catalogue_are_unique_and_ours_stand_among_the_peers() -> None:
+    assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
+    points = [compare.point_name(entry, setting) for entry in ENTRIES for setting in entry.settings]
+    assert len(set(points)) == len(points)
+    own = [entry.ours for entry in ENTRIES]
+    assert not all(own[: len(own) // 4])
+    assert any(own[: len(own) // 4])
+    assert {entry.kind for entry in ENTRIES} == set(engines.KINDS)
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_engine_builds_and_answers(entry: catalogue.Entry, small: mlpq.Dataset, tmp_path: Path) -> None:
+    kind = engines.KINDS[entry.kind]
+    if kind.package:
+        pytest.importorskip(kind.package)
+    engine = kind(small.d, 1, **entry.arguments)
+    if "OPQ" in entry.name:
+        faiss.downcast_VectorTransform(
+            engine.index.chain.at(0)
+        ).niter = 2  # it would take ten seconds, and finds the same
+    engine.build(small.xb)
+    for setting in entry.settings:
+        engine.set(**setting)
+        I = engine.search(small.xq, 10)
+    assert I.shape == (50, 10)
+    assert I.dtype == np.int64
+    floor = 0.75 if entry.originals else 0.35
+    assert mlpq.recall_at_k(I, small.gt, 10) > floor
+    assert mlpq.recall_at_k(engine.search(small.xq[:1], 10), small.gt[:1], 10) > 0
+    assert engine.serialized(tmp_path) > len(small.xb) * (784 if entry.originals else 8)
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def stored(path: Path) -> dict[str, list[float]]:
+    return {name: point["seconds"] for name, point in load(path)["points"].items()} if path.exists() else {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_killed_comparison_leaves_no_child_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    command = [*COMPARE, "--dataset", "fashion-mnist-20k", "--output", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not stored(path):
+        assert process.poll() is None
+        time.sleep(0.02)
+    its_own = children(process.pid)
+    assert len(its_own) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    before = stored(path)
+    deadline = time.monotonic() + 10
+    while any(map(alive, its_own)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(alive, its_own))
+    assert not any(os.path.basename(name).endswith(".part") for name in before)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    after = stored(path)
+    assert all(len(seconds) == 2 for seconds in after.values())
+    assert all(after[name][: len(seconds)] == seconds for name, seconds in before.items())
+    assert set(load(path)["engines"]) == {"mlpq 33 cells, m=8, 8-bit, global", "Faiss IVF33,PQ8np"}
+    assert "Same parameters" in done.stdout
+    assert "Traceback" not in done.stderr
+    assert "leaked" not in done.stderr
+    content = path.read_bytes()
+    done = subprocess.run([*command, "--report"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert path.read_bytes() == content
+
+
+def test_a_peer_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoPeer:
+        def __init__(self, *_: object) -> None: ...
+
+        def ask(self, command: str) -> None:
+            raise compare.LeftOut("No module named 'hnswlib'")
+
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr(compare, "Child", NoPeer)
+    arguments = ["compare", "--dataset", "fashion-mnist-20k", "--only", "hnswlib M=16", "--quiet"]
+    main([*arguments, "--output", str(tmp_path / "x.json")])
+    assert load(tmp_path / "x.json")["left_out"]["hnswlib M=16"]["why"] == "No module named 'hnswlib'"
+    assert "hnswlib M=16 is left out: No module named 'hnswlib'" in caplog.text
+
+
+def test_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [
+        "sweep",
+        "--dataset",
+        "fashion-mnist-20k",
+        "--m",
+        "4",
+        "--nbits",
+        "4",
+        "--codebooks",
+        "global",
+        "--quiet",
+    ]
+    arguments += ["--rerank", "0", "2", "--runs", "1", "--output", str(tmp_path / "x.json")]
+    main([*arguments, "--nprobe", "1"])
+    before = load(tmp_path / "x.json")["points"]
+    main([*arguments, "--nprobe", "1", "2"])
+    after = load(tmp_path / "x.json")["points"]
+    assert len(after) == 4
+    assert before.items() <= after.items()
+    assert "points that no other beats" in capsys.readouterr().out
+    codes, reranked = sweep.rows(str(tmp_path / "x.json"))[:2]
+    assert reranked["bytes"] - codes["bytes"] == 20_000 * 784  # whole numbers up to 255 are kept as bytes
+    assert reranked["recall"] > codes["recall"]
+    monkeypatch.setattr(sweep, "_built", None)
+    main([*arguments, "--nprobe", "1", "2"])  # nothing is left to build
+
+
+def test_scale_goes_on_and_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["scale", "--runs", "1", "--quiet", "--output", str(tmp_path / "x.json")]
+    main([*arguments, "--sizes", "1000"])
+    main([*arguments, "--sizes", "1000", "2000", "3000"])
+    content = load(tmp_path / "x.json")
+    assert list(content["sizes"]) == ["1000", "2000", "3000"]
+    assert content["sizes"]["1000"]["searches"][-1]["recall"] > 0.5
+    assert "(n log n)^" in capsys.readouterr().out
+    monkeypatch.setattr(scale, "Child", None)
+    main([*arguments, "--sizes", "1000", "2000", "3000"])  # nothing is left to measure
+
+
+def test_the_fit_finds_a_known_exponent() -> None:
+    sizes = [{"n": n, "train_s": 1e-6 * (n * np.log(n)) ** 1.25, "add_s": 0.0} for n in (10**4, 10**5, 10**6)]
+    found = scale.fit(sizes)
+    assert found["exponent"] == pytest.approx(1.25)
+    assert found["residual"] == pytest.approx(0, abs=1e-9)
+    assert found["build_s_at_1e9"] == pytest.approx(1e-6 * (1e9 * np.log(1e9)) ** 1.25)
+
+
+def test_exact_neighbours_by_chunk_are_those_of_the_whole() -> None:
+    xb = np.concatenate(list(scale.chunks(60_000)))
+    assert len(xb) == 60_000
+    assert (scale.exact(60_000, xb[::7500]) == mlpq.ExactIndex(scale.D_SCALE).add(xb).search(xb[::7500], 10)[1]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "arguments are required"),
+        (["compete"], "invalid choice: 'compete'"),
+        (["compare", "--runs", "0"], "must be a whole number of at least 1; got '0'"),
+        (["compare", "--threads", "two"], "must be a whole number of at least 1; got 'two'"),
+        (["compare", "--dataset", "nothing"], "unknown data set 'nothing'"),
+        (["compare", "--dataset", "fashion-mnist-20k", "--only", "milvus"], "'milvus' matches no engine"),
+        (["compare", "--dataset", "fashion-mnist-20k", "--only", "("], "'(' is not a regular expression"),
+        (
+            ["compare", "--dataset", "fashion-mnist-20k", "--queries", "1001"],
+            "--queries must be from 1 to 1000; got 1001",
+        ),
+        (["compare", "--dataset", "fashion-mnist-20k", "--output", "/nowhere/x.json"], "no such folder: '/nowhere'"),
+        (["compare", "--report", "--output", "/nowhere/x.json"], "No such file"),
+        (["sweep", "--dataset", "fashion-mnist-20k", "--m", "5"], "m must divide d=784"),
+        (["scale", "--sizes", "-3"], "must be a whole number of at least 1; got '-3'"),
+    ],
+)
+def test_nonsense_gets_one_clear_error(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "Traceback" not in printed.err
+    assert not printed.out
