@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search frontier bytes
 
-.PHONY: book test lint notebooks recorded latency bench install clean
+.PHONY: book test lint notebooks recorded latency bench compare sweep scale install clean
 
 book: .venv/book
 	rm -rf _build
@@ -31,6 +31,12 @@ latency: .venv/test book
 bench: .venv/book
 	$(BIN)/python -m mlpq.bench ratios
 
+compare: .venv/bench
+	$(BIN)/python -m mlpq.bench compare --figure book/recorded/compare.png
+
+sweep scale: .venv/book
+	$(BIN)/python -m mlpq.bench $@
+
 install: .venv/test
 
 clean:
@@ -44,4 +50,8 @@ clean:
 
 .venv/test: .venv/book
 	$(BIN)/python -m pip install -r requirements.txt -e '.[test]'
+	@touch $@
+
+.venv/bench: .venv/book
+	$(BIN)/python -m pip install -e '.[bench]'
 	@touch $@

@@ -23,25 +23,28 @@ def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
     `refine` recomputes the few distances that matter.
     """
     centre = y.mean(axis=0) if len(y) else np.zeros(x.shape[1], np.float32)
-    D: FloatMatrix = np.maximum(left_factor(x - centre) @ right_factor(y - centre).T, 0)
+    D: FloatMatrix = np.maximum(left_factor(x, centre) @ right_factor(y, centre).T, 0)
     return D
 
 
-def left_factor(x: FloatMatrix) -> FloatMatrix:
-    """Return [-2x, ||x||^2, 1], (n, d + 2): the product with the transposed `right_factor` holds squared distances.
+def left_factor(x: FloatMatrix, origin: FloatMatrix | float = 0.0) -> FloatMatrix:
+    """Return [-2x, ||x||^2, 1], (n, d + 2), with x (n, d) seen from `origin`, which may differ from row to row.
 
-    ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2. Rounding may take some a little below 0.
+    The product with the transposed `right_factor` holds squared distances: ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2.
+    Rounding may take some a little below 0.
     """
     left = np.empty((len(x), x.shape[1] + 2), np.float32)
-    np.multiply(x, -2, out=left[:, :-2])
-    left[:, -2], left[:, -1] = np.einsum("ij,ij->i", x, x), 1
+    moved = np.subtract(x, origin, out=left[:, :-2])
+    left[:, -2], left[:, -1] = np.einsum("ij,ij->i", moved, moved), 1
+    moved *= -2
     return left
 
 
-def right_factor(y: FloatMatrix) -> FloatMatrix:
-    """Return [y, 1, ||y||^2], (k, d + 2); see `left_factor`."""
+def right_factor(y: FloatMatrix, origin: FloatMatrix | float = 0.0) -> FloatMatrix:
+    """Return [y, 1, ||y||^2], (k, d + 2), with y (k, d) seen from `origin`; see `left_factor`."""
     right = np.empty((len(y), y.shape[1] + 2), np.float32)
-    right[:, :-2], right[:, -2], right[:, -1] = y, 1, np.einsum("ij,ij->i", y, y)
+    moved = np.subtract(y, origin, out=right[:, :-2])
+    right[:, -2], right[:, -1] = 1, np.einsum("ij,ij->i", moved, moved)
     return right
 
 
@@ -92,10 +95,10 @@ def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatr
     D = np.empty((len(x), k), np.float32)
     I = np.empty((len(x), k), np.int64)
     centre = y.mean(axis=0)
-    right = right_factor(y - centre).T
+    right = right_factor(y, centre).T
 
     def scan(rows: slice) -> None:
-        D[rows], I[rows] = smallest(np.maximum(left_factor(x[rows] - centre) @ right, 0), k)
+        D[rows], I[rows] = smallest(np.maximum(left_factor(x[rows], centre) @ right, 0), k)
 
     in_threads(scan, blocks(len(x), len(y)))
     return D, I

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
 
 KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
-FEW = 4  # queries that visit a cell, on average, from which on it is decoded
+FEW = 10  # queries that visit a cell, on average, from which on it is decoded
 
 
 class Scanner:
@@ -55,7 +55,7 @@ class Scanner:
     def distances(self, run: Run) -> list[FloatMatrix]:
         """Return the asymmetric distances of the queries that visit a cell to all its codes; see `visits.Distances`."""
         offsets = self.lists.offsets[run.start : run.stop + 1]
-        left, right = left_factor(self.z[run.queries] - self.centroids[run.cells]), self._right(run.start, run.stop)
+        left, right = left_factor(self.z[run.queries], self.centroids[run.cells]), self._right(run.start, run.stop)
         shapes = list(zip(run.counts.tolist(), np.diff(offsets).tolist(), strict=True))
         D, i, j = [], 0, 0
         for n, size in shapes:

@@ -295,7 +295,7 @@ def test_scale_goes_on_and_fits(
 
 
 def test_the_fit_finds_a_known_exponent() -> None:
-    sizes = [{"n": n, "train_s": 1e-6 * (n * np.log(n)) ** 1.25, "add_s": 0.0} for n in (10**4, 10**5, 10**6)]
+    sizes = [{"n": n, "build_s": 1e-6 * (n * np.log(n)) ** 1.25} for n in (10**4, 10**5, 10**6)]
     found = scale.fit(sizes)
     assert found["exponent"] == pytest.approx(1.25)
     assert found["residual"] == pytest.approx(0, abs=1e-9)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator
 
 import mlpq
-from mlpq import widgets
+from mlpq import bench, widgets
 from mlpq.widgets import base, frontier
 from tests.conftest import ROOT, Opened
 
@@ -73,22 +73,37 @@ def test_verdicts_and_fronts(file: Path) -> None:
         assert (np.diff(recalls[at]) >= 0).all()  # in the order of the line
 
 
-@both
-def test_peers_are_on_equal_terms(file: Path) -> None:
-    record, rows = load(file)
-    exact, kmeans, flat, coded = record["shared"]["peers"].values()
+def test_peers_are_those_of_the_comparison() -> None:
+    record, rows = load(FULL)
+    peers, compared = record["shared"]["peers"], bench.read(FULL.parent / "compare.json")
+    kmeans, exact, flat, coded, *best = peers.values()
+    assert list(peers) == ["k-means only", *frontier.EVERY, *frontier.BEST]
     assert exact[0][0]["recall"] > 0.999
-    assert exact[0][0]["bytes"] == record["n"] * record["d"] * 4
-    for one, other in zip(kmeans[0], flat[0], strict=True):  # the same method, with other cells
-        assert one["recall"] == pytest.approx(other["recall"], abs=0.03)
-        assert one["bytes"] == pytest.approx(other["bytes"], rel=0.01)
+    assert exact[0][0]["bytes"] == pytest.approx(record["n"] * record["d"] * 4, rel=0.001)
+    ours = {row["nprobe"]: row for row in kmeans[0]}
+    for row in flat[0]:  # the same method as k-means only, with other cells
+        assert row["recall"] == pytest.approx(ours[row["nprobe"]]["recall"], abs=0.03)
+        assert row["bytes"] == pytest.approx(ours[row["nprobe"]]["bytes"], rel=0.01)
     theirs = {(index[0]["m"], 8, row["nprobe"]): row for index in coded for row in index}
     for row in rows:
-        assert row["names"][-4:-2] == ["exact search", f"k-means only, nprobe={row['nprobe']}"]
         if same := theirs.get(tuple(row[name] for name in SETTING)):  # the same method, with other codebooks
             assert row["recall"] == pytest.approx(same["recall"], abs=0.04)
             assert row["bytes"] == pytest.approx(same["bytes"], rel=0.05)
-            assert row["founds"][-1] == same["found"]
+            assert same["found"] in row["founds"]
+    for family, (line,) in zip(frontier.BEST.values(), best, strict=True):
+        own = [row for row in compared if row["family"] in family]
+        assert {peer["recall"] for peer in line} <= {round(row["recall"], 5) for row in own}
+        for row in own:  # nothing of the family is better than the line
+            assert any(
+                peer["recall"] >= round(row["recall"], 5) and peer["qps"] >= round(row["qps"], 1) for peer in line
+            )
+        assert [peer["recall"] for peer in line] == sorted(peer["recall"] for peer in line)
+
+
+def test_the_small_set_has_only_what_is_measured_here() -> None:
+    record, rows = load(SMALL)
+    assert list(record["shared"]["peers"]) == ["k-means only"]
+    assert all(row["names"][-1] == f"k-means only, nprobe={row['nprobe']}" for row in rows)
 
 
 def test_recorded_samples_come_out_again(ds: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:

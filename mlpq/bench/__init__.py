@@ -1,7 +1,7 @@
 """Benchmarks: `python -m mlpq.bench ratios|compare|sweep|scale`, and the reader of what `compare` records."""
 
 from mlpq.bench.ratios import plain_search
-from mlpq.bench.report import read
+from mlpq.bench.report import about, read
 from mlpq.bench.setting import K, circumstances, levels
 
-__all__ = ["K", "circumstances", "levels", "plain_search", "read"]
+__all__ = ["K", "about", "circumstances", "levels", "plain_search", "read"]

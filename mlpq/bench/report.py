@@ -38,6 +38,16 @@ def read(path: str | os.PathLike[str]) -> list[Row]:
         raise ValueError(f"{os.fspath(path)!r} is not a record of `compare`: {error!r}") from error
 
 
+def about(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the circumstances of a record: data set, machine, threads, versions, command.
+
+    Raises:
+        ValueError, FileNotFoundError: as in `read`.
+    """
+    found: dict[str, Any] = load(path)["about"]
+    return found
+
+
 def _row(point: dict[str, Any], engine: dict[str, Any]) -> Row:
     builds = engine["builds"]
     nq = builds[-1]["nq"]

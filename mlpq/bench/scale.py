@@ -54,7 +54,7 @@ def scale(args: argparse.Namespace) -> None:
                 sizes[str(n)] = child.ask("measure")
             finally:
                 child.stop()
-            store.section("fit").update(fit(list(sizes.values())))
+            store.section("fit").update(fit([_row(size) for size in sizes.values()]))
             store.save()
 
 
@@ -142,7 +142,7 @@ def fit(sizes: list[Row]) -> dict[str, float]:
     if len(sizes) < 3:
         return {}
     x = np.array([log(row["n"] * log(row["n"])) for row in sizes])
-    y = np.array([log(row["train_s"] + row["add_s"]) for row in sizes])
+    y = np.array([log(row["build_s"]) for row in sizes])
     exponent, constant = np.polyfit(x, y, 1)
     residual = np.abs(np.expm1(y - (exponent * x + constant))).max()
     billion = 10**9

@@ -2,13 +2,21 @@
 // Shaded is where a setting would have to lie in both to beat the chosen one.
 import { entry, explorer, frame, make } from "./shared.js";
 
-// Of the families in data.shared.peers: colour (our programs, then Faiss), and shape.
-const PEERS = [
-  ["c2", (x, y) => `M${x} ${y - 6}l5 6-5 6-5-6z`],
-  ["c2", (x, y) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`],
-  ["c3", (x, y) => `M${x} ${y + 4.5}l4.5-8h-9z`],
-  ["c3", (x, y) => `M${x} ${y - 4.5}l4.5 8h-9z`],
-];
+// Of the families in data.shared.peers: colour (ours, Faiss, other libraries), and shape.
+const diamond = (x, y) => `M${x} ${y - 6}l5 6-5 6-5-6z`;
+const square = (x, y) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`;
+const up = (x, y) => `M${x} ${y - 4.5}l4.5 8h-9z`;
+const down = (x, y) => `M${x} ${y + 4.5}l4.5-8h-9z`;
+const PEERS = {
+  "k-means only": ["c2", square],
+  "exact search": ["c3", diamond],
+  "Faiss IVF-Flat": ["c3", down],
+  "Faiss IVF-PQ, 8 bits": ["c3", up],
+  "mlpq, 4 bits, reranked": ["c2", up],
+  "Faiss fast-scan, refined": ["c3", square],
+  "HNSW graphs": ["c4", diamond],
+  ScaNN: ["c4", square],
+};
 
 // 1, 2, 5, 10, ... within the range
 const ticks = ([from, to]) =>
@@ -22,8 +30,8 @@ const move = (circle, [cx, cy]) => {
 
 const chart = (svg, data, of, front, label, more, width) => {
   const settings = Object.values(data.points);
-  const peers = Object.values(data.shared.peers);
-  const all = [...settings, ...peers.flat(2)].map(of);
+  const peers = Object.entries(data.shared.peers);
+  const all = [...settings, ...peers.flatMap(([, indexes]) => indexes.flat())].map(of);
   const range = [Math.min(...all) / 1.15, Math.max(...all) * 1.15];
   const shade = make("rect", { class: "shade" });
   const same = make("polyline", { class: "trail" });
@@ -46,10 +54,13 @@ const chart = (svg, data, of, front, label, more, width) => {
       shade,
       make("path", { d: settings.map((row) => `M${place(row).join(" ")}h0`).join(""), class: "dots c0" }),
       make("path", { d: line(front.map((name) => data.points[name])), class: "line" }),
-      ...peers.flatMap((indexes, i) => [
-        make("path", { d: indexes.map(line).join(""), class: `peers ${PEERS[i][0]}` }),
-        make("path", { d: indexes.flat().map((row) => PEERS[i][1](...place(row))).join(""), class: `peer ${PEERS[i][0]}` }),
-      ]),
+      ...peers.flatMap(([name, indexes]) => {
+        const [color, mark] = PEERS[name];
+        return [
+          make("path", { d: indexes.map(line).join(""), class: `peers ${color}` }),
+          make("path", { d: indexes.flat().map((row) => mark(...place(row))).join(""), class: `peer ${color}` }),
+        ];
+      }),
       same, ring, here,
     );
   };
@@ -82,9 +93,10 @@ const legend = (data) =>
     entry("chosen, other nprobe", make("path", { d: "M1 7h16", class: "trail" })),
     entry("all settings", make("path", { d: "M4 9h0m5-5h0m5 6h0", class: "dots c0" })),
     entry("Pareto front", make("path", { d: "M1 7h16", class: "line" })),
-    ...Object.keys(data.shared.peers).map((name, i) =>
-      entry(name, make("path", { d: PEERS[i][1](9, 7), class: `peer ${PEERS[i][0]}` })),
-    ),
+    ...Object.keys(data.shared.peers).map((name) => {
+      const [color, mark] = PEERS[name];
+      return entry(name, make("path", { d: mark(9, 7), class: `peer ${color}` }));
+    }),
   );
 
 export default explorer((figure, data, narrow) => {

@@ -6,23 +6,38 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from math import log
 from operator import itemgetter
+from pathlib import Path
 from typing import Any, ClassVar
 
 import traitlets
 
 from mlpq._check import valid_m
-from mlpq.baselines import ExactIndex, KMeansIndex
+from mlpq.baselines import KMeansIndex
 from mlpq.bench import K, levels
+from mlpq.bench import read as compared
+from mlpq.bench.report import words
+from mlpq.bench.store import load
 from mlpq.datasets import Dataset
 from mlpq.evaluate import measure, recall_at_k
 from mlpq.index import MultiLevelPQ
 from mlpq.plots import format_bytes
 from mlpq.tuning import NPROBES, Row, pareto
-from mlpq.variants import FaissIndex
 from mlpq.widgets.base import Control, Explorer, Point, key
 
 RUNS = 1  # counted runs of each search, after one that is not
-FAISS_M = (8, 28, 56, 112)
+COMPARED = Path("book/recorded/compare.json")
+# Families of `python -m mlpq.bench compare`, as this figure calls them: first every index with all its nprobes, then
+# of those that rank by the originals in the end only what none of the family beats.
+EVERY: dict[str, tuple[str, ...]] = {
+    "exact search": ("Faiss exact",),
+    "Faiss IVF-Flat": ("Faiss IVF-Flat",),
+    "Faiss IVF-PQ, 8 bits": ("Faiss IVF-PQ",),
+}
+BEST: dict[str, tuple[str, ...]] = {
+    "mlpq, 4 bits, reranked": ("mlpq, with originals",),
+    "Faiss fast-scan, refined": ("Faiss fast-scan, refined",),
+}
+BEST |= {"HNSW graphs": ("Faiss HNSW", "hnswlib", "usearch"), "ScaNN": ("ScaNN",)}
 WORDS = {"name": "index", "found": "recall@10", "speed": "queries per second", "size": "bytes"}
 WORDS |= {"each": "bytes per vector"}
 
@@ -46,7 +61,8 @@ class Frontier(Explorer):
     columns: ClassVar = {f"{word}s": heading for word, heading in WORDS.items()}
     caption = (
         "Measured on {dataset}: {n:,} vectors of {d} dimensions in {n_inner} cells, {nq:,} queries in one batch, k = {k}. "
-        "Machine: {machine}; threads: {threads}; one run after a warm-up. Bytes count all that an index holds."
+        "Machine: {machine}; threads: {threads}; one run after a warm-up. Other methods, k-means only excepted: the "
+        "median of the runs of “{compare}”. Bytes count all that an index holds."
     )
 
     m = traitlets.Int(112).tag(sync=True)
@@ -63,21 +79,11 @@ class Frontier(Explorer):
 
     @classmethod
     def shared(cls, ds: Dataset) -> dict[str, Any]:
-        """Return rows of other methods: for each family, for each of its indexes, for each nprobe."""
+        """Return rows of other methods: for each family, for each of its indexes, for each setting."""
         n_inner, _ = levels(ds)
-
-        def rows(name: str, index: KMeansIndex | FaissIndex, **setting: int) -> list[Row]:
-            index.train(ds.xb).add(ds.xb)
-            return [setting | measured(f"{name}, nprobe={nprobe}", ds, index, nprobe) for nprobe in NPROBES]
-
-        coded = [rows(f"Faiss IVF-PQ, m={m}", FaissIndex(ds.d, f"IVF{n_inner},PQ{m}np"), m=m) for m in FAISS_M]
-        peers = {
-            "exact search": [[measured("exact search", ds, ExactIndex(ds.d).add(ds.xb))]],
-            "k-means only": [rows("k-means only", KMeansIndex(ds.d, n_inner))],
-            "Faiss IVF-Flat": [rows("Faiss IVF-Flat", FaissIndex(ds.d, f"IVF{n_inner},Flat"))],
-            "Faiss IVF-PQ, 8 bits": coded,
-        }
-        return {"peers": peers}
+        index = KMeansIndex(ds.d, n_inner).train(ds.xb).add(ds.xb)
+        kmeans = [measured(f"k-means only, nprobe={nprobe}", ds, index, nprobe) for nprobe in NPROBES]
+        return {"peers": {"k-means only": [kmeans]} | peers(ds)}
 
     @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
@@ -91,7 +97,8 @@ class Frontier(Explorer):
         for row in rows:
             row |= _judged(row, rows, record["shared"]["peers"])
         n_inner, n_outer = levels(ds)
-        return record | {"k": K, "runs": RUNS, "codebooks": "global", "n_inner": n_inner, "n_outer": n_outer}
+        about = {"k": K, "runs": RUNS, "codebooks": "global", "n_inner": n_inner, "n_outer": n_outer}
+        return record | about | {"compare": "python -m mlpq.bench compare"}
 
 
 @lru_cache(maxsize=2)
@@ -100,16 +107,45 @@ def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
     return MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, codebooks="global").train(ds.xb).add(ds.xb)
 
 
-def measured(name: str, ds: Dataset, index: Any, nprobe: int = 0) -> Row:
-    """Search for all queries in one batch; return numbers and words. nprobe 0: the index has no cells."""
-    search = partial(index.search, ds.xq, K, **({"nprobe": nprobe} if nprobe else {}))
+def measured(name: str, ds: Dataset, index: Any, nprobe: int) -> Row:
+    """Search for all queries in one batch; return numbers and words."""
+    search = partial(index.search, ds.xq, K, nprobe=nprobe)
     (_, I), timing = measure(search, len(ds.xq), runs=RUNS)
-    recall, size = recall_at_k(I, ds.gt, K), index.memory().total
+    return worded(name, nprobe, recall_at_k(I, ds.gt, K), timing.qps, index.memory().total, len(ds.xb))
+
+
+def worded(name: str, nprobe: int, recall: float, qps: float, size: int, n: int) -> Row:
+    """Return the numbers of a row, and the same in words."""
     return {
-        "nprobe": nprobe, "recall": round(recall, 5), "qps": round(timing.qps, 1), "bytes": size, "name": name,
-        "found": f"{recall:.2f}", "speed": f"{float(f'{timing.qps:.3g}'):,.0f}", "size": format_bytes(size),
-        "each": f"{size / len(ds.xb):,.1f}",
+        "nprobe": nprobe, "recall": round(recall, 5), "qps": round(qps, 1), "bytes": size, "name": name,
+        "found": f"{recall:.2f}", "speed": f"{float(f'{qps:.3g}'):,.0f}", "size": format_bytes(size),
+        "each": f"{size / n:,.1f}",
     }  # fmt: skip
+
+
+def peers(ds: Dataset) -> dict[str, list[list[Row]]]:
+    """Return what `python -m mlpq.bench compare` measured on this data set, or nothing where it did not."""
+    if not COMPARED.is_file() or load(COMPARED)["about"]["dataset"] != ds.name:
+        return {}
+    rows = compared(COMPARED)
+    found = {}
+    for family, names in EVERY.items():
+        own = [row for row in rows if row["family"] in names]
+        indexes = dict.fromkeys(row["name"] for row in own)
+        found[family] = [[_peer(row, ds) for row in own if row["name"] == index] for index in indexes]
+    for family, names in BEST.items():
+        front = pareto([row for row in rows if row["family"] in names], large=["recall", "qps"])
+        found[family] = [[_peer(row, ds) for row in sorted(front, key=itemgetter("recall"))]]
+    return found
+
+
+def _peer(row: Row, ds: Dataset) -> Row:
+    """Return a row of the comparison as a row of this explorer; "m" and "nprobe" where they mean the same."""
+    factory, plain = row["params"].get("factory", ""), not row["originals"] or row["kind"] == "faiss"
+    nprobe = row["params"].get("nprobe", 0) if plain and "k_factor_rf" not in row["params"] else 0
+    size = round(row["bytes_per_vector"] * len(ds.xb))
+    coded = {"m": int(factory.partition("PQ")[2][:-2])} if factory.endswith("np") else {}
+    return coded | worded(words(row), nprobe, row["recall"], row["qps"], size, len(ds.xb))
 
 
 def table(rows: Sequence[Row]) -> Point:
@@ -125,8 +161,13 @@ def _judged(row: Row, rows: Sequence[Row], peers: Mapping[str, Sequence[Sequence
     lines = [row, best] if best else [row]
     for indexes in peers.values():
         nearest = min(indexes, key=lambda index: abs(log(index[0].get("m", 1) / row["m"])))
-        lines.append(next((peer for peer in nearest if peer["nprobe"] == row["nprobe"]), nearest[0]))
+        lines.append(min(nearest, key=lambda peer: _unlike(peer, row)))
     return {"better": _key(best) if best else None, "verdict": verdict} | table(lines)
+
+
+def _unlike(peer: Row, row: Row) -> float:
+    """Return how far a peer is from being comparable: by nprobe if it has one, else by recall."""
+    return abs(log(peer["nprobe"] / row["nprobe"])) if peer["nprobe"] else abs(peer["recall"] - row["recall"])
 
 
 def _key(row: Row) -> str:
