@@ -81,7 +81,9 @@ def test_peers_are_those_of_the_comparison() -> None:
     assert exact[0][0]["recall"] > 0.999
     assert exact[0][0]["bytes"] == pytest.approx(record["n"] * record["d"] * 4, rel=0.001)
     ours = {row["nprobe"]: row for row in kmeans[0]}
-    for row in flat[0]:  # the same method as k-means only, with other cells
+    shared = [row for row in flat[0] if row["nprobe"] in ours]
+    assert len(shared) >= 3
+    for row in shared:  # the same method as k-means only, with other cells
         assert row["recall"] == pytest.approx(ours[row["nprobe"]]["recall"], abs=0.03)
         assert row["bytes"] == pytest.approx(ours[row["nprobe"]]["bytes"], rel=0.01)
     theirs = {(index[0]["m"], 8, row["nprobe"]): row for index in coded for row in index}
