@@ -7,8 +7,9 @@ names the argument, what came and what is allowed.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ FloatMatrix = npt.NDArray[np.float32]
 IdMatrix = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
+Word = TypeVar("Word", bound=str)
 
 MAX_NBITS = 16
 LARGEST = float(np.finfo(np.float32).max)
@@ -34,6 +36,13 @@ def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
     if number < low or (high is not None and number > high):
         raise ValueError(f"{name} must be {allowed}; got {number}")
     return number
+
+
+def one_of(value: Word, name: str, allowed: Sequence[Word]) -> Word:
+    """Return `value`, which must be among those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}")
+    return value
 
 
 def matrix(x: Any, name: str, d: int | None = None) -> FloatMatrix:

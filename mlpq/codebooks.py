@@ -9,21 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import Array, Codes, FloatMatrix
+from mlpq.lists import Ids
 from mlpq.pq import Array3, ProductQuantizer, unpack
-
-Ids = npt.NDArray[np.int64]
 
 Owner = Literal["inner", "outer", "global"]
 Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
 CodebookDtype = Literal["float32", "float16", "uint8"]
+OWNERS, DTYPES = get_args(Owner), get_args(CodebookDtype)
 STEPS = 255  # between the smallest and the largest number of a codebook in uint8
-
-
-def checked_owner(codebooks: Owner) -> Owner:
-    """Return `codebooks` if it names an owner; raise `ValueError` otherwise."""
-    if codebooks not in get_args(Owner):
-        raise ValueError(f"codebooks must be one of {', '.join(map(repr, get_args(Owner)))}; got {codebooks!r}")
-    return codebooks
 
 
 def candidates(cells: Ids, inner_to_outer: Ids) -> dict[Key, Ids]:
@@ -37,17 +30,9 @@ def candidates(cells: Ids, inner_to_outer: Ids) -> dict[Key, Ids]:
 
 def owners_of_cells(level: Owner, rows: dict[Key, Ids], inner_to_outer: Ids, needed: int) -> list[Key]:
     """Return whose codebook each inner cell uses: that of its owner on `level`, or of the next with rows enough."""
-    levels = slice(get_args(Owner).index(level), None)
+    levels = slice(OWNERS.index(level), None)
     chains: list[list[Key]] = [[("inner", c), ("outer", int(o)), ("global", 0)] for c, o in enumerate(inner_to_outer)]
     return [next(key for key in chain[levels] if len(rows[key]) >= needed) for chain in chains]
-
-
-def checked_dtype(codebook_dtype: CodebookDtype) -> CodebookDtype:
-    """Return `codebook_dtype` if it is one; raise `ValueError` otherwise."""
-    if codebook_dtype not in get_args(CodebookDtype):
-        allowed = ", ".join(map(repr, get_args(CodebookDtype)))
-        raise ValueError(f"codebook_dtype must be one of {allowed}; got {codebook_dtype!r}")
-    return codebook_dtype
 
 
 class Codebooks(Sequence[ProductQuantizer]):

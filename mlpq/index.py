@@ -17,7 +17,7 @@ from mlpq import _check, storage, visits
 from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import in_threads, undisturbed
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
-from mlpq.codebooks import CodebookDtype, Codebooks, Owner, candidates, checked_dtype, checked_owner, owners_of_cells
+from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner, candidates, owners_of_cells
 from mlpq.distance import SPARE, batches
 from mlpq.lists import Ids, InvertedLists, appended
 from mlpq.pq import ProductQuantizer
@@ -77,7 +77,8 @@ class MultiLevelPQ:
         pca_dim: int | None = None,
         codebook_dtype: CodebookDtype = "float32",
     ) -> None:
-        self.codebooks, self.codebook_dtype = checked_owner(codebooks), checked_dtype(codebook_dtype)
+        self.codebooks = _check.one_of(codebooks, "codebooks", OWNERS)
+        self.codebook_dtype = _check.one_of(codebook_dtype, "codebook_dtype", DTYPES)
         self.d = _check.integer(d, "d", 1)
         self.pca_dim = None if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, self.d)
         self.clusters = TwoLevelKMeans(self.pca_dim or d, n_inner, n_outer, niter=niter, seed=seed)

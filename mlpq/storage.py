@@ -14,7 +14,7 @@ import numpy as np
 
 from mlpq import _check
 from mlpq._check import Array
-from mlpq.codebooks import checked_dtype
+from mlpq.codebooks import DTYPES
 
 FORMAT, VERSION = "mlpq-index", 2
 SETTINGS = (
@@ -123,7 +123,7 @@ def _check_index(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> No
     d, cells, outer = (_check.integer(settings[name], name, 1) for name in ("d", "n_inner", "n_outer"))
     dim = _check.integer(settings["pca_dim"], "pca_dim", 0, d) or d  # of the codes
     m, nbits = _check.subvectors(dim, settings["m"], settings["nbits"])
-    dtype = checked_dtype(settings["codebook_dtype"])
+    dtype = _check.one_of(settings["codebook_dtype"], "codebook_dtype", DTYPES)
     n, books = (len(arrays[name]) if name in arrays else 0 for name in ("ids", "codebooks"))
     expected: dict[str, tuple[tuple[int, ...], type]] = {
         "codes": ((n, (m * nbits + 7) // 8), np.uint8),

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from mlpq import _check
 from mlpq.clustering import TwoLevelKMeans
-from mlpq.codebooks import CodebookDtype, Owner, checked_dtype, checked_owner
+from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Owner
 from mlpq.datasets import Dataset
 from mlpq.evaluate import measure, recall_at_k
 from mlpq.index import MultiLevelPQ
@@ -42,7 +42,8 @@ def predict_memory(
 
     Args:
         n: vectors to be added; any size.
-        d, n_inner, n_outer, m, nbits, codebooks, keep_originals, pca_dim, codebook_dtype: as in `MultiLevelPQ`; originals in float32.
+        d, n_inner, n_outer, m, nbits, codebooks, keep_originals, pca_dim, codebook_dtype: as in
+            `MultiLevelPQ`; originals in float32.
 
     Returns:
         Bytes by component, with the sum as `.total`.
@@ -58,23 +59,28 @@ def predict_memory(
     d = _check.integer(d, "d", 1)
     dim = d if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, d)  # of the codes
     pq, clusters = ProductQuantizer(dim, m, nbits), TwoLevelKMeans(dim, n_inner, n_outer)
-    n_inner, n_outer = clusters.n_inner, clusters.n_outer
-    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[checked_owner(codebooks)]
+    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[_check.one_of(codebooks, "codebooks", OWNERS)]
+    itemsize = np.dtype(_check.one_of(codebook_dtype, "codebook_dtype", DTYPES)).itemsize
     sizes = {
         "codes": n * pq.code_size,
         "ids": n * 8,
-        "list_offsets": (n_inner + 1) * 8,
-        "codebooks": n_codebooks * pq.ksub * dim * np.dtype(checked_dtype(codebook_dtype)).itemsize,
+        "codebooks": n_codebooks * pq.ksub * dim * itemsize,
         "codebook_ranges": n_codebooks * pq.m * 8 if codebook_dtype == "uint8" else 0,
-        "codebook_of_cell": n_inner * 8,
-        "inner_centroids": n_inner * dim * 4,
-        "outer_centroids": n_outer * dim * 4,
-        "inner_to_outer": n_inner * 8,
         "originals": n * d * 4 if keep_originals else 0,
         "mean": d * 4 if pca_dim else 0,
         "axes": d * dim * 4 if pca_dim else 0,
     }
-    return Memory({name: size for name, size in sizes.items() if size})
+    return Memory({name: size for name, size in (sizes | _bytes_of_cells(clusters)).items() if size})
+
+
+def _bytes_of_cells(clusters: TwoLevelKMeans) -> dict[str, int]:
+    n_inner, n_outer, d = clusters.n_inner, clusters.n_outer, clusters.d
+    centroids = {"inner_centroids": n_inner * d * 4, "outer_centroids": n_outer * d * 4}
+    return centroids | {
+        "list_offsets": (n_inner + 1) * 8,
+        "codebook_of_cell": n_inner * 8,
+        "inner_to_outer": n_inner * 8,
+    }
 
 
 def measure_grid(
