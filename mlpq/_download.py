@@ -5,79 +5,128 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 import requests
 from filelock import FileLock
 from tqdm.auto import tqdm
+from urllib3.exceptions import HTTPError
 
 log = logging.getLogger(__name__)
 
 ATTEMPTS = 4
 TIMEOUT = (10, 60)  # seconds to connect, seconds without a byte
+PATIENCE, SLOWEST = 60, 1000  # after so many seconds an attempt must have brought so many bytes for each of them
+LONGEST_WAIT = 60  # seconds between attempts, whatever the server asks for
 CHUNK = 1 << 16
+HOPELESS = (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
+WORTH_ANOTHER = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}  # of the server's refusals, 4xx
 
 
 class DownloadError(OSError):
     """A download that did not succeed: names the address, the reason and what to do instead."""
 
 
-def download(url: str, target: Path, check: Callable[[Path], object]) -> Path:
+class Broken(HTTPError):
+    """The server sent less than it promised, or too slowly; what came is kept."""
+
+
+def download(url: str, target: Path, check: Callable[[Path], object], largest: int) -> Path:
     """Fetch `url` to `target` unless it is there, with a progress bar on stderr.
 
     Args:
         check: raises ValueError when the complete file is not what it should be.
+        largest: bytes; a larger file is not what it should be.
 
     Raises:
-        DownloadError: after several attempts; `target` is as it was.
+        DownloadError: after several attempts; `target` is as it was. What has arrived is kept beside it, and the next
+            call goes on from there.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
-    with FileLock(target.with_name(target.name + ".lock")):
-        if target.exists():  # another process was faster
-            return target
-        for attempt in range(ATTEMPTS):
-            try:
-                _fetch(url, part)
-                check(part)
-                return part.replace(target)
-            except (requests.RequestException, OSError, ValueError) as error:
-                reason = error
-            if isinstance(reason, ValueError):  # complete but wrong: start afresh
-                part.unlink(missing_ok=True)
-            log.info("attempt %d of %d for %s: %s", attempt + 1, ATTEMPTS, url, reason)
-            if _is_final(reason):
-                break
-            time.sleep(2**attempt if attempt + 1 < ATTEMPTS else 0)
-    raise DownloadError(
-        f"{url} could not be downloaded: {reason}. Put the file into a folder and name that folder in MLPQ_DATA_DIR, "
-        f"or use the embedded data set: load_dataset('fashion-mnist-20k')"
-    ) from reason
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(target.name + ".lock")):
+            if not target.exists():  # else another process was faster
+                part = target.with_name(target.name + ".part")
+                _attempt(url, part, check, largest)
+                part.replace(target)
+        return target
+    except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+        raise DownloadError(
+            f"{url} could not be downloaded to {target}: {error}. Try again later, put the file into a folder and name "
+            f"that folder in MLPQ_DATA_DIR, or use the embedded data set: load_dataset('fashion-mnist-20k')"
+        ) from error
 
 
-def _fetch(url: str, part: Path) -> None:
+def _attempt(url: str, part: Path, check: Callable[[Path], object], largest: int) -> None:
+    """Fetch `url` to `part` in several attempts, until the check is content."""
+    wrong = 0
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _fetch(url, part, largest)
+            check(part)
+            return
+        except (requests.RequestException, HTTPError) as error:
+            reason: Exception = error
+            last = attempt == ATTEMPTS or _is_final(error)
+        except ValueError as error:  # complete but wrong: start afresh, once
+            part.unlink(missing_ok=True)
+            reason, wrong = error, wrong + 1
+            last = attempt == ATTEMPTS or wrong == 2
+        except OSError:  # a full disk, for instance
+            part.unlink(missing_ok=True)
+            raise
+        log.info("attempt %d of %d for %s: %s", attempt, ATTEMPTS, url, reason)
+        if last:
+            raise reason
+        time.sleep(_wait(reason, attempt))
+
+
+def _fetch(url: str, part: Path, largest: int) -> None:
     """Append to `part` what it lacks of `url`."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with requests.get(url, stream=True, timeout=TIMEOUT, headers=headers) as response:
-        if response.status_code == requests.codes.requested_range_not_satisfiable:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # `part` is whole already, or wrong: the check tells
         response.raise_for_status()
-        resumed = response.status_code == requests.codes.partial_content
+        resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            raise ValueError("the server answers with another part than it was asked for")
         have = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        length = response.headers.get("Content-Length", "")
+        total = have + int(length) if length.isdecimal() else None
         with (
             part.open("ab" if resumed else "wb") as file,
             tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
         ):
-            for chunk in response.iter_content(CHUNK):
-                bar.update(file.write(chunk))
+            _receive(response, file, bar, largest)
     if total is not None and part.stat().st_size < total:
-        raise OSError(f"the connection ended after {part.stat().st_size} of {total} bytes")
+        raise Broken(f"the connection ended after {part.stat().st_size} of {total} bytes")
+
+
+def _receive(response: requests.Response, file: BinaryIO, bar: tqdm[NoReturn], largest: int) -> None:
+    """Write what comes, as it comes: waiting for full chunks would not notice a server that trickles."""
+    started = time.monotonic()
+    response.raw.enforce_content_length = False  # what is missing, `_fetch` says in one sentence
+    while chunk := response.raw.read1(CHUNK, decode_content=False):
+        bar.update(file.write(chunk))
+        seconds = time.monotonic() - started
+        if bar.n > largest or (bar.total or 0) > largest:
+            raise ValueError(f"it has {bar.total or bar.n} bytes, more than the {largest} that it should have at most")
+        if seconds > PATIENCE and bar.n - bar.initial < SLOWEST * seconds:
+            raise Broken(f"the server sends less than {SLOWEST} bytes a second")
 
 
 def _is_final(reason: Exception) -> bool:
-    """Return whether a further attempt is pointless: the server's own no, other than 'too many requests'."""
-    response = getattr(reason, "response", None)
-    return response is not None and 400 <= response.status_code < 500 and response.status_code != 429
+    """Return whether a further attempt is pointless: the server's own no, or an address that leads nowhere."""
+    status = getattr(getattr(reason, "response", None), "status_code", 0)
+    return isinstance(reason, HOPELESS) or (400 <= status < 500 and status not in WORTH_ANOTHER)
+
+
+def _wait(reason: Exception, attempt: int) -> float:
+    """Return the seconds before the next attempt: 1, 2, 4, or what the server asks for."""
+    headers = getattr(getattr(reason, "response", None), "headers", {})
+    asked = headers.get("Retry-After", "")
+    return min(int(asked) if asked.isdecimal() else 2 ** (attempt - 1), LONGEST_WAIT)

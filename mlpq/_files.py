@@ -1,22 +1,29 @@
-"""Readers of vector files: HDF5, .npy, .npz, .fvecs/.bvecs and IDX. Each refuses what does not hold together."""
+"""Readers of vector files: HDF5, .npy, .npz, .fvecs/.bvecs and IDX. Each refuses what does not hold together.
+
+What a header says is compared with what the file holds before anything is allocated. Nothing is unpickled.
+"""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import zlib
+from math import prod
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from mlpq import _check
+from mlpq._hdf5 import RATIO, numbers
 
 SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs", ".hdf5", ".h5")
 BASE_KEYS, QUERY_KEYS = ("train", "xb", "base", "vectors"), ("test", "xq", "queries")
 
-UNREADABLE = (OSError, EOFError, KeyError, ValueError, TypeError, RuntimeError, BadZipFile, zlib.error)
+IDX_SIZE = 1 << 26  # bytes; the largest IDX file known here, decompressed, has 47 million
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 Arrays = dict[str, _check.Array]
 
@@ -37,7 +44,7 @@ def read(path: Path, limit: int | None = None) -> Arrays:
     reader = readers.get(path.suffix, _read_hdf5)
     try:
         return reader(path, limit)
-    except UNREADABLE as error:
+    except Exception as error:  # the parsers beneath raise what they like, from SyntaxError to struct.error
         raise ValueError(f"{str(path)!r} cannot be read as vectors: {error}") from error
 
 
@@ -46,12 +53,26 @@ def _read_npy(path: Path, limit: int | None) -> Arrays:
 
 
 def _read_npz(path: Path, limit: int | None) -> Arrays:
-    with np.load(path, allow_pickle=False) as file:
-        base, queries = _keys(list(file))
-        arrays = {"xb": _check.matrix(file[base][:limit].copy(), base)}  # a view would keep the rest in memory
+    with ZipFile(path) as file:
+        size = path.stat().st_size
+        base, queries = _keys([name.removesuffix(".npy") for name in file.namelist()])
+        rows = _member(file, base, size)[:limit].copy()  # a view would keep the rest in memory
+        arrays = {"xb": _check.matrix(rows, base)}
         if queries:
-            arrays["xq"] = _check.matrix(file[queries], queries)
+            arrays["xq"] = _check.matrix(_member(file, queries, size), queries)
     return arrays
+
+
+def _member(file: ZipFile, name: str, size: int) -> _check.Array:
+    """Read an array of a .npz archive of so many bytes, of which its header asks for no more than it can hold."""
+    info = file.getinfo(name + ".npy")
+    with file.open(info) as stream:
+        shape, _, dtype = HEADERS[np.lib.format.read_magic(stream)](stream)
+    claimed = prod(shape) * dtype.itemsize
+    if claimed > min(info.file_size, RATIO * size) or info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        raise ValueError(f"{name} says {claimed} bytes, in a file of {size}")
+    with file.open(info) as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def _keys(names: list[str]) -> tuple[str, str | None]:
@@ -87,28 +108,49 @@ def _read_hdf5(path: Path, limit: int | None) -> Arrays:
         metric = file.attrs.get("distance", "euclidean")
         if (metric.decode() if isinstance(metric, bytes) else metric) != "euclidean":
             raise ValueError(f"its distance is {metric}; mlpq searches by Euclidean distance")
-        base, queries = _keys([name for name in file if isinstance(file[name], h5py.Dataset)])
-        arrays = {"xb": _rows(file[base], limit)}
+        base, queries = _keys([name for name in file if file.get(name, getclass=True) is h5py.Dataset])
+        arrays: Arrays = {"xb": _rows(file, base, limit)}
         if queries:
-            arrays["xq"] = _rows(file[queries], None)
-        if "train_labels" in file and "test_labels" in file:
-            arrays["labels"], arrays["query_labels"] = file["train_labels"][:limit], file["test_labels"][:]
+            arrays["xq"] = _rows(file, queries, None)
+        if "train_labels" in file and "test_labels" in file and queries:
+            arrays["labels"] = _labels(file, "train_labels", len(arrays["xb"]))
+            arrays["query_labels"] = _labels(file, "test_labels", len(arrays["xq"]))
         whole = len(arrays["xb"]) == len(file[base])
         if whole and queries and "neighbors" in file and "distances" in file:
-            arrays["gt"] = file["neighbors"][:].astype(np.int32)
-            arrays["distances"] = np.square(file["distances"][:].astype(np.float32))
+            arrays["gt"], arrays["distances"] = read_neighbours(file)
     return arrays
 
 
-def _rows(dataset: h5py.Dataset, limit: int | None) -> _check.FloatMatrix:
+def _rows(file: h5py.File, name: str, limit: int | None) -> _check.FloatMatrix:
     """Read the first rows straight into float32: HDF5 converts chunk by chunk, whatever the stored type."""
-    if dataset.ndim != 2 or dataset.dtype.kind not in "fiu":
-        raise ValueError(f"{dataset.name} must be a matrix of numbers; it has shape {dataset.shape}, {dataset.dtype}")
+    dataset = numbers(file, name)
+    if dataset.ndim != 2:
+        raise ValueError(f"{name} must be a matrix of numbers; it has shape {dataset.shape}")
     n = len(dataset) if limit is None else min(limit, len(dataset))
     rows = np.empty((n, dataset.shape[1]), np.float32)
-    if n:
+    if rows.size:
         dataset.read_direct(rows, np.s_[:n])
-    return _check.matrix(rows, dataset.name)
+    return _check.matrix(rows, name)
+
+
+def _labels(file: h5py.File, name: str, n: int) -> npt.NDArray[np.uint8]:
+    dataset = numbers(file, name)
+    if dataset.ndim != 1 or len(dataset) < n:
+        raise ValueError(f"{name} must hold a class for each vector; it has shape {dataset.shape}")
+    labels: _check.Array = dataset[:n]
+    if not np.array_equal(labels, labels.astype(np.uint8)):
+        raise ValueError(f"{name} must be whole numbers from 0 to 255")
+    return labels.astype(np.uint8)
+
+
+def read_neighbours(file: h5py.File) -> tuple[npt.NDArray[np.int32], _check.FloatMatrix]:
+    """Return the neighbors, and the distances squared, of a file in the ann-benchmarks layout."""
+    neighbours, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
+    gt = neighbours.astype(np.int32)
+    if not np.array_equal(gt, neighbours):
+        raise ValueError("neighbors must be ids below 2**31")
+    with np.errstate(over="ignore"):
+        return gt, np.square(distances.astype(np.float32))
 
 
 def read_idx(path: Path, sha256: str) -> _check.Codes:
@@ -118,8 +160,9 @@ def read_idx(path: Path, sha256: str) -> _check.Codes:
         ValueError: not gzip, another content.
     """
     try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError) as error:
+        with gzip.open(path) as file:
+            content = file.read(IDX_SIZE)
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} is not a whole gzip file: {error}") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:

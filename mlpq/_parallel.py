@@ -6,6 +6,7 @@ The number of threads is Faiss's: set `OMP_NUM_THREADS`, or call `faiss.omp_set_
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ _libraries = cache(ThreadpoolController)
 def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
     """Call `work(item)` for every item, in as many threads as Faiss would use; the first exception is raised.
 
+    After an exception, or Ctrl-C, no further item is begun.
+
     Meanwhile BLAS is held at one thread, or ours would queue for its own. That limit belongs to the process, so only
     one call at a time has threads; a call that comes meanwhile, from another thread or from `work` itself, does its
     work alone.
@@ -46,11 +49,17 @@ def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
             left = iter(items)  # each thread takes the next one that is left
 
             def work_on() -> None:
-                for item in left:
-                    work(item)
+                try:
+                    for item in left:
+                        work(item)
+                finally:
+                    deque(left, maxlen=0)  # after an exception nobody begins another
 
-            for done in [pool.submit(work_on) for _ in range(n)]:
-                done.result()
+            try:
+                for done in [pool.submit(work_on) for _ in range(n)]:
+                    done.result()
+            finally:
+                deque(left, maxlen=0)  # Ctrl-C reaches the thread that waits here
     finally:
         _in_use.release()
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix
+from mlpq._hdf5 import numbers
 from mlpq.storage import replacing
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ def cached(xb: FloatMatrix, xq: FloatMatrix, folder: Path) -> tuple[Ids, FloatMa
     path = folder / f"neighbors-{digest.hexdigest()[:32]}.hdf5"
     try:
         with h5py.File(path, "r") as file:
-            gt, distances = file["neighbors"][:], file["distances"][:]
+            gt, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
         verify(xb, xq, gt, distances)
     except (OSError, KeyError, ValueError):  # absent or damaged: compute
         gt, distances = compute(xb, xq, progress=True)

@@ -245,6 +245,8 @@ class MultiLevelPQ:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to an HDF5 file, by a temporary file beside it and a rename.
 
+        Killed meanwhile, it leaves the old file, and beside it a hidden one that ends in .part and may be deleted.
+
         Raises:
             RuntimeError: not trained.
             OSError: the file cannot be written; an older file under that name is as it was.

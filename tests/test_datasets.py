@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -288,7 +289,11 @@ def test_synthetic_rows_do_not_depend_on_how_many_follow() -> None:
 
 
 def test_hdf5_is_read_in_part(tmp_path: Path) -> None:
+    zeros = np.zeros((10**6, 100), np.uint8)  # in float32 400 MB, if it were read whole
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
-        file.create_dataset("train", (10**7, 100), np.float32, chunks=(1000, 100))  # 4 GB, if it were read whole
+        file.create_dataset("train", data=zeros, chunks=(10_000, 100), compression="gzip", compression_opts=1)
+    tracemalloc.start()
     part = _files.read(tmp_path / "x.hdf5", 20)["xb"]
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
     assert part.shape == (20, 100)

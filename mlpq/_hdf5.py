@@ -1,0 +1,33 @@
+"""Data sets of HDF5 files that may be damaged or hostile: nothing is allocated that the file does not hold."""
+
+from __future__ import annotations
+
+from math import prod
+
+import h5py
+
+RATIO = 1032  # bytes that deflate can make of one, at most
+
+
+def numbers(file: h5py.File, name: str) -> h5py.Dataset:
+    """Return a data set of numbers, all of whose bytes are in this file. Nothing is read yet.
+
+    Raises:
+        ValueError: missing, a link into another file, not an array of numbers, or larger than what is stored.
+    """
+    link = file.get(name, getlink=True)
+    dataset = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
+        raise ValueError(f"{name} is not an array of numbers")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{name} lies in another file")
+    claimed, stored = dataset.nbytes, dataset.id.get_storage_size()
+    if dataset.chunks:
+        chunks = prod(-(-size // part) for size, part in zip(dataset.shape, dataset.chunks, strict=True))
+        claimed = chunks * prod(dataset.chunks) * dataset.dtype.itemsize
+        whole = dataset.id.get_num_chunks() == chunks and claimed <= RATIO * stored
+    else:
+        whole = claimed == stored
+    if not whole:
+        raise ValueError(f"{name} says {claimed} bytes and holds {stored}")
+    return dataset
