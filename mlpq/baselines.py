@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -150,7 +151,7 @@ class KMeansIndex:
         nprobe, shortlist = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k), k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 
-        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist)):
+        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist, self.d)):
             D[rows], I[rows] = self._search(x[rows], self.clusters.probe(x[rows], nprobe), k, shortlist)
         return D, I
 
@@ -159,7 +160,7 @@ class KMeansIndex:
 
         def distances(run: Run) -> list[FloatMatrix]:
             queries = np.split(run.queries, np.cumsum(run.counts)[:-1])
-            vectors = [lists.rows[lists.cell(c)] for c in range(run.start, run.stop)]
+            vectors = [lists.rows[start:stop] for start, stop in pairwise(run.offsets.tolist())]
             return [squared_l2(x[some], y) for some, y in zip(queries, vectors, strict=True)]
 
         def rescore(run: Run, pairs: Ids, rows: Ids) -> Floats:

@@ -216,7 +216,7 @@ class MultiLevelPQ:
         shortlist = rerank * k if rerank else k + SPARE
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 
-        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist)):
+        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist, self.clusters.d)):
             scanner = Scanner(self, x[rows], bool(rerank))
             D[rows], I[rows] = scanner.search(k, shortlist, nprobe, n_outer_probe)
         return D, I

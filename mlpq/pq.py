@@ -188,10 +188,10 @@ class ProductQuantizer:
         all_tables = tables(self.codebooks, self._norms, residuals)
         found = []
         for i, (x, codes_i) in enumerate(zip(residuals, codes, strict=True)):
-            table, indices = all_tables[:, :, i].ravel(), unpack(codes_i, self.m, self.nbits)
-            D = np.empty(len(indices), np.float32)
-            for part in blocks(len(indices), self.m):
-                np.matmul(table.take(indices[part] + self._starts), sums, out=D[part])
+            table, D = all_tables[:, :, i].ravel(), np.empty(len(codes_i), np.float32)
+            for part in blocks(len(codes_i), self.m):
+                indices = unpack(codes_i[part], self.m, self.nbits) + self._starts
+                np.matmul(table.take(indices), sums, out=D[part])
             found.append(D + x @ x)
         return found
 

@@ -53,23 +53,20 @@ class Scanner:
     # ---- many queries: cell by cell ----------------------------------------------------------------------------
 
     def distances(self, run: Run) -> list[FloatMatrix]:
-        """Return the asymmetric distances of the queries that visit a cell to all its codes; see `visits.Distances`."""
-        offsets = self.lists.offsets[run.start : run.stop + 1]
-        left, right = left_factor(self.z[run.queries], self.centroids[run.cells]), self._right(run.start, run.stop)
-        shapes = list(zip(run.counts.tolist(), np.diff(offsets).tolist(), strict=True))
+        """Return the asymmetric distances of the queries that visit a piece to all its codes; see `visits.Distances`."""
+        left, right = left_factor(self.z[run.queries], self.centroids[run.cells]), self._right(run)
         D, i, j = [], 0, 0
-        for n, size in shapes:
+        for n, size in zip(run.counts.tolist(), run.sizes.tolist(), strict=True):
             D.append(left[i : i + n] @ right[j : j + size].T)
             i, j = i + n, j + size
         return D
 
-    def _right(self, start: int, stop: int) -> FloatMatrix:
-        """Return the right factor for the codes of some cells; a batch meets each twice, and small ones are kept."""
+    def _right(self, run: Run) -> FloatMatrix:
+        """Return the right factor for the codes of a run; a batch meets each twice, and small ones are kept."""
+        start, stop = run.offsets[[0, -1]].tolist()
         if (kept := self.kept.pop((start, stop), None)) is not None:
             return kept
-        rows = slice(*self.lists.offsets[[start, stop]].tolist())
-        cells = np.repeat(np.arange(start, stop), self.lists.sizes[start:stop])
-        right = right_factor(self._decoded(cells, self.lists.rows[rows]))
+        right = right_factor(self._decoded(np.repeat(run.owners, run.sizes), self.lists.rows[start:stop]))
         if len(self.lists.rows) * right.shape[1] <= KEEP:
             self.kept[start, stop] = right
         return right
@@ -79,14 +76,14 @@ class Scanner:
 
         With `rerank` they are exact, else those by code, summed directly.
         """
-        start, stop = self.lists.offsets[[run.start, run.stop]].tolist()
+        start, stop = run.offsets[[0, -1]].tolist()
         some, j = compacted(rows - start, stop - start)
         some += start
         if self.rerank:
             return distances_to_pairs(self.x, self._originals(some), run.queries[pairs], j)
         some_pairs, i = compacted(pairs, len(run.queries))
         residuals = self.z[run.queries[some_pairs]] - self.centroids[run.cells[some_pairs]]
-        cells = np.searchsorted(self.lists.offsets, some, side="right") - 1
+        cells = run.owners[np.searchsorted(run.offsets, some, side="right") - 1]
         return distances_to_pairs(residuals, self._decoded(cells, self.lists.rows[some]), i, j)
 
     # ---- few queries: one by one -------------------------------------------------------------------------------

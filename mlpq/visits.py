@@ -19,25 +19,64 @@ from mlpq.lists import Ids, InvertedLists
 
 Floats = npt.NDArray[np.float32]
 
+WIDE = 8  # times as many places as candidates: then a table of candidates by query is too wide
 RUNS = 16  # about as many runs of cells in a batch, so that threads end together
 
 
-class Run(NamedTuple):
-    """Neighbouring cells, and the queries that visit each of them."""
+class Pieces(NamedTuple):
+    """All cells; one that is too large to be worked on at once is cut.
 
-    start: int
-    stop: int  # cells start, ..., stop - 1
-    counts: Ids  # (stop - start,) queries that visit each cell
-    queries: Ids  # (sum of counts,), cell by cell: each entry is a pair of a query and a cell
+    Piece p holds rows offsets[p], ..., offsets[p + 1] - 1; cell c is the pieces firsts[c], ..., firsts[c + 1] - 1.
+    """
+
+    offsets: Ids
+    cells: Ids  # the cell of each piece
+    firsts: Ids
+
+    @classmethod
+    def of(cls, lists: InvertedLists, width: int) -> Pieces:
+        """Cut the cells so that a piece holds at most half a block of numbers, `width` for each row."""
+        rows = max(1, block() // 2 // width)
+        counts = np.maximum(1, -(-lists.sizes // rows))
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        cells = np.repeat(np.arange(len(counts)), counts)
+        starts = lists.offsets[cells] + rows * (np.arange(len(cells)) - firsts[cells])
+        return cls(np.append(starts, lists.offsets[-1]), cells, firsts)
+
+    @property
+    def sizes(self) -> Ids:
+        return np.diff(self.offsets)
+
+    def visited(self, probes: IdMatrix) -> tuple[Ids, Ids]:
+        """Return the pieces in the cells `probes` (nq, nprobe; -1 for none), and who visits them: both (n,)."""
+        queries, ranks = np.nonzero(probes >= 0)
+        cells = probes[queries, ranks]
+        counts = np.diff(self.firsts)[cells]
+        of_its_cell = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(self.firsts[cells], counts) + of_its_cell, np.repeat(queries, counts)
+
+
+class Run(NamedTuple):
+    """Neighbouring pieces of cells, and the queries that visit each of them."""
+
+    offsets: Ids  # (pieces + 1,) piece i is the rows offsets[i], ..., offsets[i + 1] - 1
+    owners: Ids  # (pieces,) the cell of each piece
+    counts: Ids  # (pieces,) queries that visit each piece
+    queries: Ids  # (sum of counts,), piece by piece: each entry is a pair of a query and a piece
+
+    @property
+    def sizes(self) -> Ids:
+        """(pieces,) rows in each piece."""
+        return np.diff(self.offsets)
 
     @property
     def cells(self) -> Ids:
         """(sum of counts,) the cell of each pair."""
-        return np.repeat(np.arange(self.start, self.stop), self.counts)
+        return np.repeat(self.owners, self.counts)
 
 
 class Found(NamedTuple):
-    """Candidates among the rows of a run of cells; each array is (n,)."""
+    """Candidates among the rows of a run; each array is (n,)."""
 
     run: Run
     pairs: Ids  # which pair of run.queries found it
@@ -49,7 +88,7 @@ class Found(NamedTuple):
         return self.run.queries[self.pairs]
 
 
-# distances(run) -> cell by cell, D (queries that visit the cell, size of the cell)
+# distances(run) -> piece by piece, D (queries that visit it, rows in it)
 Distances = Callable[[Run], list[FloatMatrix]]
 # rescore(run, pairs (n,), rows (n,)) -> D (n,): better distances of the queries of these pairs to these rows
 Rescore = Callable[[Run, Ids, Ids], Floats]
@@ -66,25 +105,28 @@ def search(
         lists: whose rows are searched.
         shortlist: at least k; as many rows of each query, and those level with the last, go to `rescore`.
         distances, rescore: as described above.
-        width: numbers that `distances` holds for each row of a cell, besides the result.
+        width: numbers that `distances` holds for each row and for each query, besides the result.
 
     Returns:
         D (nq, k) and I (nq, k), ids; ties go to the lower id. Padded with +inf and -1.
     """
     bound = np.full(len(probes), np.inf, np.float32)
     found: list[Found] = []
-    cuts = ranges(lists, probes, width)
+    pieces = Pieces.of(lists, width)
+    nearest, others = pieces.visited(probes[:, :1]), pieces.visited(probes[:, 1:])
+    cuts = ranges(pieces, np.concatenate([nearest[0], others[0]]), width)
 
     def scan_nearest(run: Run) -> None:
         D = distances(run)
-        bound[run.queries] = np.concatenate([last(part, shortlist) for part in D])
-        found.append(within(lists, run, D, bound[run.queries], shortlist))
+        kth = np.concatenate([last(part, shortlist) for part in D])
+        bound[run.queries] = np.minimum(bound[run.queries], kth)  # any k-th smallest is one, should threads collide
+        found.append(within(run, D, bound[run.queries], shortlist))
 
     def scan(run: Run) -> None:
-        found.append(within(lists, run, distances(run), bound[run.queries], shortlist))
+        found.append(within(run, distances(run), bound[run.queries], shortlist))
 
-    in_threads(scan_nearest, runs(lists, probes[:, :1], cuts))
-    in_threads(scan, runs(lists, probes[:, 1:], cuts))
+    in_threads(scan_nearest, runs(pieces, *nearest, cuts, width))
+    in_threads(scan, runs(pieces, *others, cuts, width))
     limit = last_of_each(found, len(probes), shortlist)
 
     def again(i: int) -> None:
@@ -93,48 +135,54 @@ def search(
         found[i] = Found(run, pairs[kept], rows[kept], rescore(run, pairs[kept], rows[kept]))
 
     in_threads(again, range(len(found)))
-    D, rows = by_query(found, len(probes))
-    return pad(*smallest(D, min(k, D.shape[1]), np.append(lists.ids, -1)[rows]), k)
+    D, I = by_query(found, len(probes), lists.ids, k)
+    return pad(*smallest(D, min(k, D.shape[1]), I), k)
 
 
-def entries(lists: InvertedLists, nprobe: int, shortlist: int) -> int:
-    """Return the candidates that `search` holds for a query at most: callers cut a batch by it."""
-    return nprobe * min(shortlist, int(lists.sizes.max())) + shortlist
+def entries(lists: InvertedLists, nprobe: int, shortlist: int, width: int) -> int:
+    """Return the candidates that `search` holds for a query at most, or what the query itself weighs in them.
+
+    Callers cut a batch by it.
+    """
+    pieces = Pieces.of(lists, width)
+    met = int(np.sort(np.diff(pieces.firsts))[-nprobe:].sum())
+    return max(met * min(shortlist, int(pieces.sizes.max())) + shortlist, width // 4)
 
 
-def ranges(lists: InvertedLists, probes: IdMatrix, width: int) -> list[tuple[int, int]]:
-    """Cut the cells into ranges of similar work, each with at most a block of numbers unless it is a single cell."""
-    counts = np.bincount(probes[probes >= 0], minlength=len(lists.sizes))
-    work = np.cumsum(np.maximum(counts, width) * lists.sizes)
+def ranges(pieces: Pieces, visited: Ids, width: int) -> list[tuple[int, int]]:
+    """Cut the pieces into ranges of similar work, each with at most a block of numbers unless it is a single piece."""
+    counts, sizes = np.bincount(visited, minlength=len(pieces.cells)), pieces.sizes
+    work = np.cumsum(np.maximum(np.maximum(counts, width) * sizes, counts * width))
     step = max(1, min(block() // 2, int(work[-1]) // RUNS))
     cuts = np.flatnonzero(np.diff(work // step)) + 1
     return list(zip([0, *cuts.tolist()], [*cuts.tolist(), len(counts)], strict=True))
 
 
-def runs(lists: InvertedLists, probes: IdMatrix, cuts: list[tuple[int, int]]) -> list[Run]:
-    """Return a run for each range of cells; a single cell with very many queries comes in parts."""
-    order = np.argsort(probes, axis=None, kind="stable")  # (query, rank) pairs, cell by cell
-    queries = order // max(1, probes.shape[1])
-    starts = np.searchsorted(probes.ravel()[order], np.arange(len(lists.sizes) + 1))
+def runs(pieces: Pieces, visited: Ids, queries: Ids, cuts: list[tuple[int, int]], width: int) -> list[Run]:
+    """Return a run for each range of pieces; a single piece with very many queries comes in parts."""
+    order = np.argsort(visited, kind="stable")  # pairs, piece by piece
+    queries = queries[order]
+    starts = np.searchsorted(visited[order], np.arange(len(pieces.cells) + 1))
     found = []
     for start, stop in cuts:
         counts, own = np.diff(starts[start : stop + 1]), queries[starts[start] : starts[stop]]
+        offsets, owners = pieces.offsets[start : stop + 1], pieces.cells[start:stop]
         if stop - start > 1:
-            found.append(Run(start, stop, counts, own))
+            found.append(Run(offsets, owners, counts, own))
         else:
-            parts = [own[part] for part in blocks(len(own), int(lists.sizes[start]))]
-            found.extend(Run(start, stop, np.array([len(part)]), part) for part in parts)
+            parts = [own[part] for part in blocks(len(own), max(width, int(np.diff(offsets)[0])))]
+            found.extend(Run(offsets, owners, np.array([len(part)]), part) for part in parts)
     return [run for run in found if len(run.queries)]
 
 
-def within(lists: InvertedLists, run: Run, D: list[FloatMatrix], limits: Floats, k: int) -> Found:
-    """Return the rows of a run of cells at most as far as the limits: of each query about k in a cell at most.
+def within(run: Run, D: list[FloatMatrix], limits: Floats, k: int) -> Found:
+    """Return the rows of a run at most as far as the limits: of each query about k in a piece at most.
 
-    Where the limits let through more than twice as many, as when a nearest cell was too small to give one, the k
+    Where the limits let through more than twice as many, as when a nearest piece was too small to give one, the k
     smallest of each row of D are taken.
 
     Args:
-        D: distances, cell by cell.
+        D: distances, piece by piece.
         limits: (pairs of the run,).
     """
     firsts = np.cumsum(run.counts) - run.counts
@@ -145,10 +193,10 @@ def within(lists: InvertedLists, run: Run, D: list[FloatMatrix], limits: Floats,
             _, columns = smallest(np.maximum(part, 0), min(k, part.shape[1]))
             some = (columns + part.shape[1] * np.arange(len(part))[:, None]).ravel()
         hits.append(some)
-    numbers = np.repeat(np.arange(len(D)), [len(some) for some in hits])  # which cell of the run
-    pairs, rows = np.divmod(np.concatenate(hits), lists.sizes[run.start : run.stop][numbers])
+    numbers = np.repeat(np.arange(len(D)), [len(some) for some in hits])  # which piece of the run
+    pairs, rows = np.divmod(np.concatenate(hits), run.sizes[numbers])
     D_hits = np.concatenate([part.ravel()[some] for part, some in zip(D, hits, strict=True)])
-    rows += lists.offsets[run.start : run.stop][numbers]
+    rows += run.offsets[:-1][numbers]
     return Found(run, pairs + firsts[numbers], rows, np.maximum(D_hits, 0))
 
 
@@ -172,17 +220,26 @@ def last_of_each(found: list[Found], nq: int, k: int) -> Floats:
     return limit
 
 
-def by_query(found: list[Found], nq: int) -> tuple[FloatMatrix, IdMatrix]:
-    """Bring candidates together by query: D and rows, both (nq, as many as any query has), padded with +inf and -1."""
-    queries = joined([f.queries for f in found], np.int64)
-    order = np.argsort(queries.astype(np.min_scalar_type(nq)), kind="stable")  # short integers sort by radix
+def by_query(found: list[Found], nq: int, ids: Ids, k: int) -> tuple[FloatMatrix, IdMatrix]:
+    """Bring candidates together by query: D and I, both (nq, most that any query has), padded with +inf and -1.
+
+    A few queries with very many candidates, all level, would make that wide: then only the k best of each are taken.
+    """
+    queries, D = joined([f.queries for f in found], np.int64), joined([f.D for f in found], np.float32)
+    I = ids[joined([f.rows for f in found], np.int64)]
     counts = np.bincount(queries, minlength=nq)
+    if nq * int(counts.max(initial=0)) > WIDE * len(D):
+        order = np.lexsort((I, D, queries))
+        order = order[np.arange(len(order)) - (np.cumsum(counts) - counts)[queries[order]] < k]
+        queries, counts = queries[order], np.minimum(counts, k)
+    else:
+        order = np.argsort(queries.astype(np.min_scalar_type(nq)), kind="stable")  # short integers sort by radix
+        queries = queries[order]
     width = int(counts.max(initial=0))
-    places = np.arange(len(order)) + np.repeat(width * np.arange(nq) - (np.cumsum(counts) - counts), counts)
-    D, rows = np.full((nq, width), np.inf, np.float32), np.full((nq, width), -1, np.int64)
-    D.ravel()[places] = joined([f.D for f in found], np.float32)[order]
-    rows.ravel()[places] = joined([f.rows for f in found], np.int64)[order]
-    return D, rows
+    places = np.arange(len(order)) + (width * np.arange(nq) - (np.cumsum(counts) - counts))[queries]
+    best_D, best_I = np.full((nq, width), np.inf, np.float32), np.full((nq, width), -1, np.int64)
+    best_D.ravel()[places], best_I.ravel()[places] = D[order], I[order]
+    return best_D, best_I
 
 
 def joined(arrays: list[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -3,15 +3,16 @@
 import itertools
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 
 import mlpq
-from mlpq import scan
+from mlpq import scan, visits
 from mlpq.codebooks import Owner
 from mlpq.lists import InvertedLists
 from mlpq.reduction import Reduction, deal
-from mlpq.visits import Found, Run, by_query, last_of_each, ranges, runs, within
+from mlpq.visits import Found, Pieces, Run, by_query, last_of_each, ranges, runs, within
 
 
 @pytest.fixture(scope="module")
@@ -80,39 +81,54 @@ def test_an_odd_number_of_subvectors_and_small_cells() -> None:
 
 
 def test_loose_bounds_let_through_no_more_than_the_shortlist() -> None:
-    lists = InvertedLists(np.array([0, 10, 16, 216]), np.arange(216), np.empty((216, 1), np.uint8))
-    run = Run(1, 3, np.array([2, 1]), np.array([7, 3, 7]))
+    run = Run(np.array([10, 16, 216]), np.array([1, 2]), np.array([2, 1]), np.array([7, 3, 7]))
     D = [np.arange(12, dtype=np.float32).reshape(2, 6), np.arange(200, dtype=np.float32)[None]]
-    found = within(lists, run, D, np.array([2, np.inf, np.inf], np.float32), 5)
+    found = within(run, D, np.array([2, np.inf, np.inf], np.float32), 5)
     assert found.pairs.tolist() == [0] * 3 + [1] * 6 + [2] * 5  # all that is allowed, up to twice the shortlist of 5
     assert found.queries.tolist() == [7] * 3 + [3] * 6 + [7] * 5
     assert found.rows.tolist() == [10, 11, 12, *range(10, 16), *range(16, 21)]
     assert found.D.tolist() == [0, 1, 2, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4]
 
 
-def test_candidates_are_brought_together_by_query() -> None:
-    run = Run(0, 2, np.array([2, 1]), np.array([2, 0, 2]))
-    found = Found(run, np.array([0, 1, 2, 2]), np.array([5, 6, 7, 8]), np.array([4, 1, 2, 3], np.float32))
-    D, rows = by_query([found], 3)
-    assert D.tolist() == [[1, np.inf, np.inf], [np.inf] * 3, [4, 2, 3]]
-    assert rows.tolist() == [[6, -1, -1], [-1] * 3, [5, 7, 8]]
-    assert last_of_each([found], 3, 2).tolist() == [np.inf, np.inf, 3]
+@pytest.mark.parametrize("wide", [0, 8], ids=["only the best", "all"])
+def test_candidates_are_brought_together_by_query(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "WIDE", wide)
+    run = Run(np.array([0, 4, 9]), np.array([0, 1]), np.array([2, 1]), np.array([2, 0, 2]))
+    D = np.array([4, 1, 2, 2], np.float32)
+    found = Found(run, np.array([0, 1, 2, 2]), np.array([5, 6, 7, 8]), D)
+    best_D, I = by_query([found], 3, 10 * np.arange(9)[::-1], 2)
+    if wide:
+        assert best_D.tolist() == [[1, np.inf, np.inf], [np.inf] * 3, [4, 2, 2]]
+        assert I.tolist() == [[20, -1, -1], [-1] * 3, [30, 10, 0]]
+    else:
+        assert best_D.tolist() == [[1, np.inf], [np.inf] * 2, [2, 2]]
+        assert I.tolist() == [[20, -1], [-1] * 2, [0, 10]]
+    assert last_of_each([found], 3, 2).tolist() == [np.inf, np.inf, 2]
 
 
-def test_runs_cover_every_pair_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlpq.distance.BLOCK", 4000)
+@pytest.mark.parametrize("block", [200, 4000, 10**6])
+def test_runs_cover_every_pair_once(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlpq.distance.BLOCK", block)
     rng = np.random.default_rng(0)
     sizes = rng.integers(0, 60, 20)
     lists = InvertedLists(np.append(0, np.cumsum(sizes)), np.arange(sizes.sum()), np.empty((sizes.sum(), 1), np.uint8))
     probes = np.array([rng.choice(20, 4, replace=False) for _ in range(300)])
     probes[::7, 2:] = -1
-    seen = [
-        (q, c)
-        for run in runs(lists, probes, ranges(lists, probes, 4))
-        for q, c in zip(run.queries.tolist(), run.cells.tolist(), strict=True)
-    ]
+    pieces = Pieces.of(lists, 4)
+    assert pieces.offsets[pieces.firsts].tolist() == lists.offsets.tolist()
+    assert 4 * pieces.sizes.max() <= max(4, block // faiss.omp_get_max_threads() // 2)
+    visited, queries = pieces.visited(probes)
+    cells_of_rows = np.repeat(np.arange(20), sizes)
+    seen = []
+    for run in runs(pieces, visited, queries, ranges(pieces, visited, 4), 4):
+        per_pair = np.repeat(np.arange(len(run.counts)), run.counts)
+        for q, c, piece in zip(run.queries.tolist(), run.cells.tolist(), per_pair.tolist(), strict=True):
+            rows = range(*run.offsets[piece : piece + 2].tolist())
+            assert all(cells_of_rows[row] == c for row in rows)
+            seen += [(q, row) for row in rows]
+    expected = {(q, row) for q, own in enumerate(probes.tolist()) for row, c in enumerate(cells_of_rows) if c in own}
     assert len(seen) == len(set(seen))
-    assert set(seen) == {(q, c) for q, row in enumerate(probes.tolist()) for c in row if c >= 0}
+    assert set(seen) == expected
 
 
 def test_originals_are_bytes_as_long_as_that_loses_nothing(ds: mlpq.Dataset) -> None:
