@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import _check
+from mlpq import _check, groundtruth
 from mlpq._hdf5 import RATIO, numbers
 
 SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs", ".hdf5", ".h5")
@@ -105,9 +105,6 @@ def _read_vecs(path: Path, limit: int | None) -> Arrays:
 def _read_hdf5(path: Path, limit: int | None) -> Arrays:
     """Read the ann-benchmarks layout: train, test, neighbors, distances; here also train_labels and test_labels."""
     with h5py.File(path, "r") as file:
-        metric = file.attrs.get("distance", "euclidean")
-        if (metric.decode() if isinstance(metric, bytes) else metric) != "euclidean":
-            raise ValueError(f"its distance is {metric}; mlpq searches by Euclidean distance")
         base, queries = _keys([name for name in file if file.get(name, getclass=True) is h5py.Dataset])
         arrays: Arrays = {"xb": _rows(file, base, limit)}
         if queries:
@@ -115,9 +112,12 @@ def _read_hdf5(path: Path, limit: int | None) -> Arrays:
         if "train_labels" in file and "test_labels" in file and queries:
             arrays["labels"] = _labels(file, "train_labels", len(arrays["xb"]))
             arrays["query_labels"] = _labels(file, "test_labels", len(arrays["xq"]))
-        whole = len(arrays["xb"]) == len(file[base])
-        if whole and queries and "neighbors" in file and "distances" in file:
-            arrays["gt"], arrays["distances"] = read_neighbours(file)
+        if queries and "neighbors" in file and "distances" in file:
+            gt, distances = read_neighbours(file)
+            whole = len(arrays["xb"]) == len(file[base])
+            groundtruth.verify(arrays["xb"] if whole else file[base], arrays["xq"], gt, distances)
+            if whole:
+                arrays |= {"gt": gt, "distances": distances}
     return arrays
 
 

@@ -1,4 +1,4 @@
-"""Data sets of HDF5 files that may be damaged or hostile: nothing is allocated that the file does not hold."""
+"""HDF5 files that may be damaged or hostile: nothing is allocated that the file does not hold."""
 
 from __future__ import annotations
 
@@ -31,3 +31,18 @@ def numbers(file: h5py.File, name: str) -> h5py.Dataset:
     if not whole:
         raise ValueError(f"{name} says {claimed} bytes and holds {stored}")
     return dataset
+
+
+def text(holder: h5py.File | h5py.Dataset, name: str) -> str:
+    """Return an attribute that is a text of fixed length.
+
+    Texts of variable length are never read: they lie in a heap without checksums, and one flipped bit there can make
+    HDF5 search it for ever.
+
+    Raises:
+        ValueError, KeyError: another kind of attribute, or none.
+    """
+    attribute = holder.attrs.get_id(name)
+    if attribute.dtype.kind != "S" or attribute.shape:
+        raise ValueError(f"the attribute {name} is not a text of fixed length")
+    return bytes(holder.attrs[name]).decode()

@@ -101,4 +101,4 @@ def verify(xb: Any, xq: Any, gt: Ids, distances: FloatMatrix) -> None:
         rows, position = np.unique(gt[q], return_inverse=True)
         difference = (np.asarray(xb[rows], np.float64) - np.asarray(xq[q], np.float64))[position]
         if not np.allclose(np.einsum("ij,ij->i", difference, difference), distances[q], rtol=TOLERANCE, atol=TOLERANCE):
-            raise ValueError(f"the stored distances of query {q} are not those of its stored neighbors")
+            raise ValueError(f"the stored distances of query {q} are not the Euclidean ones to its stored neighbors")

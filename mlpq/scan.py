@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
 
 KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
+CLOSE = 0.01  # of the squares summed: below, sums from tables lose digits, and distances are computed anew
 FEW = 10  # queries that visit a cell, on average, from which on it is decoded
 
 
@@ -92,18 +93,23 @@ class Scanner:
         """Return the k best of one query, (1, k) each."""
         cells = cells[cells >= 0]
         offsets, sizes = self.lists.offsets[cells], self.lists.sizes[cells]
-        D = self._by_tables(q, cells)
+        residuals = self.z[q] - self.centroids[cells]
+        D = self._by_tables(residuals, cells)
         best = np.argpartition(D, shortlist - 1)[:shortlist] if shortlist < len(D) else np.arange(len(D))
         D, ends = D[best], np.cumsum(sizes)
         ranks = np.searchsorted(ends, best, side="right")
         rows = best + (offsets - ends + sizes)[ranks]
         if self.rerank:
             D = distances_to(self.x[q : q + 1], self._originals(rows), np.arange(len(rows))[None])[0]
+        elif len(D) and D.min() < CLOSE * np.vdot(residuals, residuals):
+            D = distances_to_pairs(
+                residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, np.arange(len(D))
+            )
         return pad(*smallest(np.maximum(D, 0)[None], min(k, len(D)), self.lists.ids[rows][None]), k)
 
-    def _by_tables(self, q: int, cells: Ids) -> Floats:
-        """Return the distances of one query to all codes of some cells; cells of one codebook share its product."""
-        residuals, owners = self.z[q] - self.centroids[cells], self.index.codebook_of_cell[cells]
+    def _by_tables(self, residuals: FloatMatrix, cells: Ids) -> Floats:
+        """Return the distances of one query, by its residuals, to all codes of some cells, whose products are shared."""
+        owners = self.index.codebook_of_cell[cells]
         codes = [self.lists.rows[self.lists.cell(c)] for c in cells.tolist()]
         D = [np.empty(0, np.float32)] * len(cells)
         for owner in set(owners.tolist()):
@@ -111,7 +117,7 @@ class Scanner:
             found = self.index.quantizers[owner]._look_up(residuals[places], [codes[i] for i in places])
             for i, D_i in zip(places, found, strict=True):
                 D[i] = D_i
-        return np.concatenate(D)
+        return np.concatenate([np.empty(0, np.float32), *D])  # an outer cluster may hold no cell
 
     def _decoded(self, cells: Ids, codes: Codes) -> FloatMatrix:
         return self.index.quantizers.decode(self.index.codebook_of_cell[cells], codes)

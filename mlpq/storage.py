@@ -6,6 +6,7 @@ Damage is noticed: HDF5 keeps checksums of everything but the numbers, and each 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,14 +19,11 @@ import numpy as np
 
 from mlpq import _check
 from mlpq._check import Array
-from mlpq._hdf5 import numbers
+from mlpq._hdf5 import numbers, text
 from mlpq.codebooks import DTYPES
 
 FORMAT, VERSION = "mlpq-index", 3
 CHECKSUMMED = ("v110", "v110")  # the layout of HDF5 1.10, the first that has them everywhere
-SETTINGS = (
-    "d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals", "pca_dim", "codebook_dtype",
-)  # fmt: skip
 
 
 class Memory(dict[str, int]):
@@ -68,9 +66,9 @@ def _umask() -> int:
 def write(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Write settings and arrays to an index file, whole or not at all."""
     with replacing(path) as part, h5py.File(part, "w", libver=CHECKSUMMED) as file:
-        file.attrs.update({"format": FORMAT, "version": VERSION, **settings})
+        file.attrs[FORMAT] = np.bytes_(json.dumps({"version": VERSION, **settings}))
         for name, array in arrays.items():
-            file.create_dataset(name, data=array).attrs["sha256"] = _sha256(array)
+            file.create_dataset(name, data=array).attrs["sha256"] = np.bytes_(_sha256(array))
 
 
 @contextmanager
@@ -96,18 +94,14 @@ def read(path: str | os.PathLike[str], mmap: bool = False) -> tuple[dict[str, An
     if not Path(path).is_file():
         raise FileNotFoundError(f"no index file {os.fspath(path)!r}")
     with explained(path), h5py.File(path, "r") as file:
-        if file.attrs.get("format") != FORMAT:
+        if FORMAT not in file.attrs:
             raise ValueError("it has another format")
-        if file.attrs["version"] != VERSION:
-            raise ValueError(f"it has version {file.attrs['version']}, and this mlpq reads version {VERSION}")
-        settings = {name: _plain(file.attrs[name]) for name in SETTINGS}
+        settings: dict[str, Any] = json.loads(text(file, FORMAT))
+        if (version := settings.pop("version")) != VERSION:
+            raise ValueError(f"it has version {version}, and this mlpq reads version {VERSION}")
         arrays = {name: _read_array(file, name, mmap and name == "originals") for name in file}
         _check_index(settings, arrays)
         return settings, arrays
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_array(file: h5py.File, name: str, mmap: bool) -> Array:
@@ -117,7 +111,7 @@ def _read_array(file: h5py.File, name: str, mmap: bool) -> Array:
     if mmap and dataset.size:
         return np.memmap(file.filename, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
     array = np.asarray(dataset[...])
-    if _sha256(array) != dataset.attrs["sha256"]:
+    if _sha256(array) != text(dataset, "sha256"):
         raise ValueError(f"{name} is damaged: its SHA-256 is another")
     return array
 

@@ -131,7 +131,7 @@ def read(path: Path) -> object:
 SHA256 = hashlib.sha256(bytes([0, 0, 8, 2, 0, 0, 0, 80, 0, 0, 0, 6]) + X.astype("u1").tobytes()).hexdigest()
 
 
-def serve(questions: Connection, folder: Path) -> None:
+def serve(questions: Connection, folder: Path, read: Callable[[Path], object]) -> None:
     """Read each file that is named, and say how that ended."""
     datasets.cache_folder = lambda: folder / "cache"
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -149,14 +149,14 @@ def serve(questions: Connection, folder: Path) -> None:
 class Reader:
     """A process that reads files, replaced when it dies or takes too long."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, read: Callable[[Path], object] = read) -> None:
+        self.folder, self.read = folder, read
         self.start()
 
     def start(self) -> None:
         self.questions, theirs = multiprocessing.Pipe()
         context = multiprocessing.get_context("spawn")
-        self.process = context.Process(target=serve, args=(theirs, self.folder), daemon=True)
+        self.process = context.Process(target=serve, args=(theirs, self.folder, self.read), daemon=True)
         self.process.start()
         theirs.close()
 

@@ -1,9 +1,11 @@
 """Data sets: the embedded one, the full one from every source, the reader's own files, and files that are none."""
 
 import gzip
+import io
 import subprocess
 import sys
 import tracemalloc
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +209,10 @@ def test_ambiguous_and_inconsistent_files(tmp_path: Path) -> None:
 
 
 HDF5_DAMAGE = {
-    "an angular distance": (lambda f: f.attrs.__setitem__("distance", "angular"), "its distance is angular"),
+    "ids beyond 32 bits": (lambda f: (f.__delitem__("neighbors"), f.create_dataset("neighbors", data=np.full((7, 100), 2**32))), "neighbors must be ids below"),
+    "an angular distance": (lambda f: f["distances"].__setitem__(..., f["distances"][:] / 20), "are not the Euclidean ones"),
     "ids out of range": (lambda f: f["neighbors"].__setitem__((0, 0), 120), "must be ids from 0 to 119; got 0 to 120"),
-    "other neighbours": (lambda f: f["neighbors"].__setitem__(slice(None), f["neighbors"][:][::-1]), "are not those of its stored"),
+    "other neighbours": (lambda f: f["neighbors"].__setitem__(slice(None), f["neighbors"][:][::-1]), "are not the Euclidean ones to its stored"),
     "unsorted distances": (lambda f: f["distances"].__setitem__((0, 5), 0), "finite and ascending"),
     "too few rows": (lambda f: (f.__delitem__("test"), f.create_dataset("test", data=X[:6])), "do not fit 6 queries"),
     "a 1-D base": (lambda f: (f.__delitem__("train"), f.create_dataset("train", data=X[0])), "must be a matrix of numbers"),
@@ -225,6 +228,93 @@ def test_hdf5_files_are_verified_by_meaning(tmp_path: Path, damage: str) -> None
         change(file)
     with pytest.raises(ValueError, match=message):
         mlpq.load_dataset(tmp_path / "x.hdf5")
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz", "x.fvecs", "x.bvecs", "x.hdf5"])
+@pytest.mark.parametrize("part", [k / 20 for k in range(20)])
+def test_truncated_files_are_refused(tmp_path: Path, name: str, part: float) -> None:
+    path = write(
+        tmp_path / name, np.ones((113, 6), np.uint8) if name == "x.bvecs" else RNG.random((113, 6), np.float32)
+    )
+    content = path.read_bytes()
+    kept = int(part * len(content))
+    if path.suffix in (".fvecs", ".bvecs") and kept % (len(content) // 113) == 0:
+        kept += 1  # cut between two vectors, such a file is a whole one
+    path.write_bytes(content[:kept])
+    with pytest.raises(ValueError, match=f"'{path}' cannot be read as vectors: "):
+        mlpq.load_dataset(path)
+
+
+def npy_header(shape: tuple[int, ...]) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+def write_hostile(path: Path, what: str) -> None:
+    """Write a small file that says it is a large one."""
+    header = npy_header((10**10, 100))
+    if path.suffix == ".npy":
+        path.write_bytes(header + bytes(4000))
+    elif path.suffix == ".fvecs":
+        path.write_bytes((2**31 - 1).to_bytes(4, "little") + bytes(4000))
+    elif path.suffix == ".npz":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if what == "deflated" else zipfile.ZIP_STORED) as file:
+            file.writestr("xb.npy", header + bytes(4000))
+    else:
+        options = {
+            "contiguous": {},
+            "sparse": {"chunks": (1000, 100)},
+            "external": {"external": [("/etc/passwd", 0, 400)]},
+        }
+        with h5py.File(path, "w") as file:
+            shape = (1, 100) if what == "external" else (10**10, 100)
+            file.create_dataset("train", shape, np.float32, **options[what])
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [("x.npy", ""), ("x.fvecs", ""), ("x.npz", "stored"), ("x.npz", "deflated"),
+     ("x.hdf5", "contiguous"), ("x.hdf5", "sparse"), ("x.hdf5", "external")],
+)  # fmt: skip
+def test_headers_are_not_believed(tmp_path: Path, name: str, what: str) -> None:
+    write_hostile(tmp_path / name, what)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="cannot be read as vectors"):
+        mlpq.load_dataset(tmp_path / name)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
+
+
+def test_links_into_other_files_are_not_followed(tmp_path: Path) -> None:
+    write(tmp_path / "other.hdf5")
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["train"] = h5py.ExternalLink("other.hdf5", "train")
+    with pytest.raises(ValueError, match="train is not an array of numbers"):
+        mlpq.load_dataset(tmp_path / "x.hdf5")
+
+
+LABELS: dict[str, tuple[Any, str | None]] = {
+    "whole numbers": (np.arange(120) % 10, None),
+    "too few": (np.zeros(119, np.uint8), "train_labels must hold a class for each vector"),
+    "a matrix": (np.zeros((120, 2), np.uint8), "train_labels must hold a class for each vector"),
+    "too large": (np.full(120, 256), "train_labels must be whole numbers from 0 to 255"),
+    "fractions": (np.full(120, 0.5), "train_labels must be whole numbers from 0 to 255"),
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels(tmp_path: Path, case: str) -> None:
+    labels, message = LABELS[case]
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["train"], file["test"], file["train_labels"], file["test_labels"] = X, X[:7], labels, labels[:7]
+    if message is None:
+        found = mlpq.load_dataset(tmp_path / "x.hdf5").labels
+        assert found is not None
+        assert (found.dtype, found.tolist()) == (np.uint8, labels.tolist())
+    else:
+        with pytest.raises(ValueError, match=message):
+            mlpq.load_dataset(tmp_path / "x.hdf5")
 
 
 def test_ties_go_to_the_lower_id() -> None:

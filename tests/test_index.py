@@ -1,7 +1,11 @@
 """MultiLevelPQ: against plain loops, against Faiss's IVF-PQ, and the facts that hold whatever the data."""
 
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -245,32 +249,82 @@ def test_reranking_an_empty_index_finds_nothing(blobs: mlpq.Dataset) -> None:
     assert np.isinf(D).all()
 
 
-def test_threads_may_search_at_once(blobs: mlpq.Dataset) -> None:
-    index = build(blobs, keep_originals=True)
-    expected = index.search(blobs.xq, 10, nprobe=4, rerank=2)
+def test_an_outer_cluster_without_cells_finds_nothing(blobs: mlpq.Dataset) -> None:
+    index = build(blobs)
+    lost = index.clusters.outer.assign(blobs.xq) == 0
+    index.clusters.inner_to_outer[:] = 1
+    for xq in (blobs.xq[lost][:1], blobs.xq):
+        _, I = index.search(xq, 3, nprobe=2, n_outer_probe=1)
+        assert (I[index.clusters.outer.assign(xq) == 0] == -1).all()
+    assert (I[index.clusters.outer.assign(xq) == 1] >= 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"codebooks": "global", "codebook_dtype": "uint8"}, {"pca_dim": 12}])
+def test_threads_may_search_at_once(blobs: mlpq.Dataset, tmp_path: Path, options: dict[str, Any]) -> None:
+    built = build(blobs, keep_originals=True, **options)
+    built.save(tmp_path / "x.index")
+    searches = [
+        partial(index.search, xq, 10, nprobe=nprobe, rerank=rerank)
+        for index in (built, mlpq.MultiLevelPQ.load(tmp_path / "x.index", mmap=True))
+        for xq in (blobs.xq, blobs.xq[:3])
+        for nprobe in (1, 4)
+        for rerank in (0, 2)
+    ]
+    expected = [search() for search in searches]
     with ThreadPoolExecutor(8) as pool:
-        for found in pool.map(lambda _: index.search(blobs.xq, 10, nprobe=4, rerank=2), range(64)):
-            assert np.array_equal(found[1], expected[1])
+        found = pool.map(lambda i: (i % len(searches), searches[i % len(searches)]()), range(8 * len(searches)))
+        for i, results in found:
+            assert all(np.array_equal(a, b) for a, b in zip(results, expected[i], strict=True))
     assert {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"} == blas_threads_before
 
 
 blas_threads_before = {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
 
 
-def test_working_set_is_bounded(
+def peak(search: Callable[[], Any]) -> int:
+    """Bytes allocated at most during a search."""
+    tracemalloc.start()
+    search()
+    found = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return found
+
+
+def test_working_set_does_not_grow_with_the_batch(
     ds: mlpq.Dataset, trained: dict[str, mlpq.MultiLevelPQ], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Peak memory of a search does not grow with the batch beyond its results."""
     index = trained["inner"]
     monkeypatch.setattr("mlpq.distance.BATCH", 1 << 20)
 
-    def peak(nq: int) -> int:
+    def beyond_results(nq: int) -> int:
         x = np.tile(ds.xq, (nq // len(ds.xq), 1))
-        tracemalloc.start()
-        index.search(x, 10, nprobe=8, rerank=10)
-        found = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return found - nq * 10 * 12 - nq * 8 * 8  # less results and probes
+        return peak(lambda: index.search(x, 10, nprobe=8, rerank=10)) - nq * 10 * 12
 
-    assert peak(8000) < 1.5 * peak(2000)
-    assert peak(8000) < 300e6
+    assert beyond_results(8000) < 1.2 * beyond_results(2000)
+    assert beyond_results(8000) < 300e6
+
+
+@pytest.mark.parametrize("rerank", [0, 4])
+def test_working_set_does_not_grow_with_a_cell(rerank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One cell with everything in it: not decoded at once, and the same is found as when it is."""
+    x = np.random.default_rng(0).integers(0, 256, (60_000, 256)).astype(np.uint8)
+    index = mlpq.MultiLevelPQ(256, 1, 1, m=32, nbits=4, keep_originals=True).train(x[:2000]).add(x)
+    search = partial(index.search, x[:500], 10, rerank=rerank)
+    whole = search()
+    for name, numbers in {"distance.BLOCK": 1 << 18, "distance.BATCH": 1 << 17, "scan.KEEP": 0}.items():
+        monkeypatch.setattr(f"mlpq.{name}", numbers)
+    assert peak(search) < 60_000 * 256 * 4 / 4
+    for found, expected in zip(search(), whole, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_working_set_does_not_grow_with_equal_vectors() -> None:
+    """Thousands of equal vectors, level with the k-th neighbour of a few queries."""
+    rng = np.random.default_rng(0)
+    x = np.vstack([rng.random((20_000, 16), np.float32), np.zeros((20_000, 16), np.float32)])
+    index = mlpq.MultiLevelPQ(16, 64, 8, m=4, nbits=4, keep_originals=True).train(x).add(x)
+    xq = np.vstack([rng.random((9_990, 16), np.float32), np.zeros((10, 16), np.float32)])
+    for options in ({}, {"rerank": 2}):
+        assert peak(lambda options=options: index.search(xq, 5, nprobe=6, **options)) < 200e6
+        _, I = index.search(xq, 5, nprobe=6, **options)
+        assert np.array_equal(I[-10:], np.tile(np.arange(20_000, 20_005), (10, 1)))

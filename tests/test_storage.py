@@ -1,13 +1,17 @@
 """Saved indexes: the same results, the bytes that were counted, and one clear error for anything else."""
 
+import json
 import shutil
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 
 import mlpq
+from mlpq import storage
 
 
 @pytest.fixture(scope="module")
@@ -98,12 +102,29 @@ def test_truncated_files_are_refused(saved: Path, part: float) -> None:
         mlpq.MultiLevelPQ.load(saved)
 
 
+def change(file: h5py.File, **settings: Any) -> None:
+    """Write other settings; None leaves one out."""
+    changed = json.loads(file.attrs[storage.FORMAT]) | settings
+    kept = {name: value for name, value in changed.items() if value is not None}
+    file.attrs[storage.FORMAT] = np.bytes_(json.dumps(kept))
+
+
 DAMAGE = {
-    "another version": lambda f: f.attrs.__setitem__("version", 99),
-    "an invalid setting": lambda f: f.attrs.__setitem__("m", 3),
-    "a setting of another type": lambda f: f.attrs.__setitem__("nbits", "four"),
-    "a missing setting": lambda f: f.attrs.__delitem__("nbits"),
+    "another version": lambda f: change(f, version=99),
+    "an invalid setting": lambda f: change(f, m=3),
+    "a setting of another type": lambda f: change(f, nbits="four"),
+    "settings that are no JSON": lambda f: f.attrs.__setitem__(storage.FORMAT, np.bytes_("{")),
+    "settings of variable length": lambda f: f.attrs.__setitem__(storage.FORMAT, f.attrs[storage.FORMAT].decode()),
+    "a setting that is none": lambda f: change(f, colour="red"),
+    "a missing setting": lambda f: change(f, nbits=None),
     "a missing array": lambda f: f.__delitem__("codes"),
+    "an array in chunks": lambda f: (
+        data := f["codes"][:],
+        f.__delitem__("codes"),
+        f.create_dataset("codes", data=data, chunks=True),
+    ),
+    "a digest that is not there": lambda f: f["codes"].attrs.__delitem__("sha256"),
+    "other codes than were saved": lambda f: f["codes"].__setitem__((0, 0), f["codes"][0, 0] ^ 1),
     "a group for an array": lambda f: (f.__delitem__("codes"), f.create_group("codes")),
     "an id out of range": lambda f: f["ids"].__setitem__(0, 600),
     "an id twice": lambda f: f["ids"].__setitem__(0, f["ids"][1]),
@@ -123,6 +144,34 @@ def test_inconsistent_files_are_refused(saved: Path, damage: str) -> None:
         DAMAGE[damage](file)
     with pytest.raises(ValueError, match="is not a usable mlpq index file"):
         mlpq.MultiLevelPQ.load(saved)
+
+
+def test_flipped_bits_are_noticed(index: mlpq.MultiLevelPQ, saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    read = 0
+    for position in range(0, len(content), 37):
+        content[position] ^= 1 << position % 8
+        saved.write_bytes(content)
+        content[position] ^= 1 << position % 8
+        try:
+            loaded = mlpq.MultiLevelPQ.load(saved)
+        except ValueError as error:
+            assert f"{str(saved)!r} is not a usable mlpq index file" in str(error)  # noqa: PT017
+        else:  # a byte that nothing uses
+            read += 1
+            assert all(np.array_equal(a, loaded._arrays()[name]) for name, a in index._arrays().items())
+    assert read < 0.3 * len(range(0, len(content), 37))
+
+
+def test_sizes_are_not_believed(saved: Path) -> None:
+    with h5py.File(saved, "r+") as file:
+        del file["codes"]
+        file.create_dataset("codes", (10**12, 2), np.uint8, chunks=(1000, 2), compression="gzip")
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="codes says 2000000000000 bytes and holds 0"):
+        mlpq.MultiLevelPQ.load(saved)
+    assert tracemalloc.get_traced_memory()[1] < 10**6
+    tracemalloc.stop()
 
 
 def test_a_copy_of_the_file_is_enough(saved: Path, tmp_path: Path) -> None:
