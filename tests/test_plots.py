@@ -123,6 +123,24 @@ def test_images_frame_right_and_wrong_by_colour_and_by_line() -> None:
     assert [ax.get_ylabel() for ax in grid[:, 0]] == ["up", "down"]
 
 
+def test_vectors_that_are_no_images_are_drawn_as_lines_on_one_scale() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 200))
+    query = np.full(200, -9.0)
+    grid = plots.images(x, None, rows=["up", "down"], right=np.ones((2, 3), bool), query=query)
+    assert grid.shape == (3, 3)
+    assert not any(ax.images for ax in grid.flat)
+    for (i, j), ax in np.ndenumerate(grid[1:]):
+        (line,) = ax.lines
+        assert line.get_ydata().tolist() == x[i, j, :128].tolist()
+        assert to_hex(ax.spines["left"].get_edgecolor()).upper() == plots.RIGHT
+    assert grid[0, 0].lines[0].get_ydata().tolist() == query[:128].tolist()
+    assert [ax.get_ylabel() for ax in grid[:, 0]] == ["query", "up", "down"]
+    bounds = {ax.get_ylim() for ax in [*grid[1:].flat, grid[0, 0]]}
+    assert len(bounds) == 1
+    low, high = bounds.pop()
+    assert low < -9 < x.max() < high
+
+
 def test_the_readers_settings_are_left_alone() -> None:
     before = dict(mpl.rcParams)
     plots.bars({"one": 1.0}, title="x")
