@@ -216,17 +216,16 @@ def images(
     """Draw vectors (len(rows), columns, d) as images in a grid of labelled rows; return its axes.
 
     Args:
-        shape: height and width of an image. None: the vectors are no images, and each is drawn as a line through its
-            numbers, the first 128 if there are more.
+        shape: height and width of an image. None: the vectors are no images, and the numbers of each are drawn as a
+            field of pixels, row by row, as nearly square as d allows.
         right: (len(rows), columns) bool: frames a vector in solid green, or in dashed orange; None draws no frames.
         query: (d,) drawn alone in a row above.
-        limits: the values drawn white and black, or at the bottom and the top of a line; None takes 0 and 255 for
-            images, and for lines the smallest and the largest number.
+        limits: the values drawn white and black; None takes 0 and 255 for images, and otherwise the first and the
+            last percentile of all that is drawn.
     """
     above = int(query is not None)
-    if limits is None:
-        every = x if query is None else np.vstack([x.reshape(-1, x.shape[2]), query])
-        limits = (0, 255) if shape else (float(every.min()), float(every.max()))
+    drawn = x.ravel() if query is None else np.append(x, query)
+    low, high = limits or ((0, 255) if shape else np.percentile(drawn, (1, 99)))
     with style():
         size = (6.4, 0.7 * (len(x) + above) + 0.2)
         grid = plt.subplots(len(x) + above, x.shape[1], figsize=size, squeeze=False, layout="constrained")[1]
@@ -234,26 +233,25 @@ def images(
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         for (i, j), ax in np.ndenumerate(grid[above:]):
-            _draw(ax, x[i, j], shape, limits)
+            ax.imshow(_pixels(x[i, j], shape), cmap="gray_r", vmin=low, vmax=high)
             if right is not None:
                 color, line = (RIGHT, "-") if right[i, j] else (WRONG, "--")
                 ax.spines[:].set(visible=True, linewidth=2, color=color, linestyle=line)
         if query is not None:
-            _draw(grid[0, 0], query, shape, limits)
+            grid[0, 0].imshow(_pixels(query, shape), cmap="gray_r", vmin=low, vmax=high)
         for ax, label in zip(grid[:, 0], ["query"] * above + list(rows), strict=True):
             ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return grid
 
 
-def _draw(ax: Axes, vector: npt.NDArray[Any], shape: tuple[int, int] | None, limits: tuple[float, float]) -> None:
-    """Draw one vector: as an image of that shape, or as a line."""
-    low, high = limits
+def _pixels(vector: npt.NDArray[Any], shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+    """Return a vector as an image of that shape, or as a field nearly square, whose last pixels may stay blank."""
     if shape:
-        ax.imshow(vector.reshape(shape), cmap="gray_r", vmin=low, vmax=high)
-    else:
-        ax.plot(vector[:128], color="black", linewidth=0.6)
-        room = 0.05 * (high - low) or 1  # between the line and a frame
-        ax.set_ylim(low - room, high + room)
+        return vector.reshape(shape)
+    width = int(np.ceil(len(vector) ** 0.5))
+    field = np.full(-(-len(vector) // width) * width, np.nan, np.float32)
+    field[: len(vector)] = vector
+    return field.reshape(-1, width)
 
 
 def _colors(names: Collection[str]) -> list[str]:
