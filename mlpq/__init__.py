@@ -1,7 +1,7 @@
 """Product quantization with multi-level clustering: the package that the book walks through."""
 
 import mlpq._blas  # noqa: F401  # before anything that imports Faiss
-from mlpq._check import valid_m
+from mlpq._check import nearest_m, valid_m
 from mlpq._download import DownloadError
 from mlpq.baselines import ExactIndex, KMeansIndex
 from mlpq.clustering import KMeans, TwoLevelKMeans
@@ -38,6 +38,7 @@ __all__ = [
     "markdown_table",
     "measure",
     "measure_grid",
+    "nearest_m",
     "pareto",
     "predict_memory",
     "recall_1_at_r",

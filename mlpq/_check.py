@@ -114,6 +114,22 @@ def valid_m(d: int) -> list[int]:
     return sorted({*small, *(d // m for m in small)})
 
 
+def nearest_m(d: int, wanted: int) -> int:
+    """Return the one of `valid_m(d)` that is nearest to the number wanted, by ratio: half as many is as far as twice.
+
+    Of two that are equally near it is the smaller. For settings that suit vectors of any dimension.
+
+    Example:
+        >>> nearest_m(784, 8), nearest_m(100, 8), nearest_m(101, 8), nearest_m(101, 56)
+        (8, 10, 1, 101)
+
+    Raises:
+        TypeError, ValueError: `d` or `wanted` is not a whole number of at least 1.
+    """
+    wanted = integer(wanted, "wanted", 1)
+    return min(valid_m(d), key=lambda m: max(m, wanted) / min(m, wanted))
+
+
 def subvectors(d: int, m: Any, nbits: Any) -> tuple[int, int]:
     """Return (m, nbits) as ints, or refuse them with the values that would do."""
     m = integer(m, "m", 1)

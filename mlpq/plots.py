@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -13,22 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-# Okabe & Ito's colours, told apart with any colour vision; the yellow is left out, too pale on white.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "os^DvPX"
-RIGHT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#999999"
-STYLE: Any = {
-    "figure.facecolor": "white",  # pages in dark mode show pictures on white
-    "figure.dpi": 144,
-    "font.size": 11,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "axes.titleweight": "bold",
-    "axes.axisbelow": True,
-    "grid.color": "#DDDDDD",
-    "legend.frameon": False,
-}
+from mlpq._style import MARKERS, NEUTRAL, PALETTE, RIGHT, WRONG, style
 
 
 def format_bytes(n: float) -> str:
@@ -46,28 +30,13 @@ def format_bytes(n: float) -> str:
     return f"{n:.0f} {unit}" if unit == "B" or abs(n) >= 100 else f"{n:.1f} {unit}"
 
 
-@contextmanager
-def _style() -> Iterator[None]:
-    """Apply `STYLE` to the figures made inside.
-
-    Not by `plt.rc_context`: that also restores `interactive`, which Jupyter's backend turns on while the first figure is
-    made, and no later figure would be shown.
-    """
-    before = {key: plt.rcParams[key] for key in STYLE}
-    plt.rcParams.update(STYLE)
-    try:
-        yield
-    finally:
-        plt.rcParams.update(before)
-
-
 def _axes(ax: Axes | None, height: float, width: float = 6.4) -> Axes:
     return plt.subplots(figsize=(width, height), layout="constrained")[1] if ax is None else ax
 
 
 def panels(rows: int, columns: int, *, height: float, sharex: bool = False, sharey: bool = False) -> npt.NDArray[Any]:
     """Return axes (rows, columns) in one figure; hand each to a function below as `ax`."""
-    with _style():
+    with style():
         figure = plt.figure(figsize=(6.4, height), layout="constrained")
         axes: npt.NDArray[Any] = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=sharey)
     return axes
@@ -75,7 +44,7 @@ def panels(rows: int, columns: int, *, height: float, sharex: bool = False, shar
 
 def bars(values: Mapping[str, float], *, title: str, form: str = "{:,.2f}", ax: Axes | None = None) -> Axes:
     """Draw one horizontal bar per name, first on top, each with its value in the given format."""
-    with _style():
+    with style():
         ax = _axes(ax, 0.5 + 0.36 * len(values))
         drawn = ax.barh(list(values), list(values.values()), color=_colors(values), height=0.7)
         ax.bar_label(drawn, [form.format(v) for v in values.values()], padding=4)
@@ -126,7 +95,7 @@ def lines(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw one line with markers through the points (x, y) of each name; the ticks of a log axis are plain numbers."""
-    with _style():
+    with style():
         ax = _axes(ax, 3.8)
         for (name, (x, y)), color, marker in zip(series.items(), _colors(series), cycle(MARKERS), strict=False):
             ax.plot(x, y, color=color, marker=marker, markersize=5, label=name)
@@ -157,7 +126,7 @@ def heatmap(
 ) -> Axes:
     """Draw a matrix as coloured fields, dark for large; with `form` ("{:.2f}") each field carries its value."""
     values = np.asarray(values)
-    with _style():
+    with style():
         ax = _axes(ax, 1.2 + 0.32 * min(len(values), 12))
         ax.imshow(values, cmap="cividis_r", aspect="auto", interpolation="nearest")
         for (i, j), value in np.ndenumerate(values) if form else ():
@@ -178,7 +147,7 @@ def histogram(
     values: npt.NDArray[Any], *, title: str, xlabel: str, bins: int | Sequence[float] = 30, ax: Axes | None = None
 ) -> Axes:
     """Draw how many of the values fall into each of the bins, with a line at their mean."""
-    with _style():
+    with style():
         ax = _axes(ax, 3.0)
         ax.hist(values, bins=bins, color=PALETTE[0])
         mean = float(np.mean(values))
@@ -199,7 +168,7 @@ def clusters(
     ax: Axes | None = None,
 ) -> Axes:
     """Draw points (n, 2) in the colours of their clusters, and the centroids (k, 2) as black crosses."""
-    with _style():
+    with style():
         ax = _axes(ax, 4.2)
         ax.scatter(
             x[:, 0], x[:, 1], s=4, c=np.array(PALETTE[:-1])[np.asarray(labels) % (len(PALETTE) - 1)], linewidths=0
@@ -215,7 +184,7 @@ def speed_against_recall(
     sweeps: Mapping[str, Sequence[Mapping[str, Any]]], *, title: str, k: int = 10, ax: Axes | None = None
 ) -> Axes:
     """Draw one line per method through its (recall, qps) points, each point marked with its nprobe where it has one."""
-    with _style():
+    with style():
         ax = _axes(ax, 4.2)
         for (name, rows), color, marker in zip(sweeps.items(), _colors(sweeps), cycle(MARKERS), strict=False):
             recall, qps = [row["recall"] for row in rows], [row["qps"] for row in rows]
@@ -237,37 +206,52 @@ def speed_against_recall(
 
 def images(
     x: npt.NDArray[Any],
-    shape: tuple[int, int],
+    shape: tuple[int, int] | None,
     *,
     rows: Sequence[str],
     right: npt.NDArray[np.bool_] | None = None,
     query: npt.NDArray[Any] | None = None,
-    limits: tuple[float, float] = (0, 255),
+    limits: tuple[float, float] | None = None,
 ) -> npt.NDArray[Any]:
-    """Draw images (len(rows), columns, d) as a grid of labelled rows; return its axes.
+    """Draw vectors (len(rows), columns, d) as images in a grid of labelled rows; return its axes.
 
     Args:
-        right: (len(rows), columns) bool: frames an image in solid green, or in dashed orange; None draws no frames.
+        shape: height and width of an image. None: the vectors are no images, and the numbers of each are drawn as a
+            field of pixels, row by row, as nearly square as d allows.
+        right: (len(rows), columns) bool: frames a vector in solid green, or in dashed orange; None draws no frames.
         query: (d,) drawn alone in a row above.
-        limits: the values drawn white and black.
+        limits: the values drawn white and black; None takes 0 and 255 for images, and otherwise the first and the
+            last percentile of all that is drawn.
     """
     above = int(query is not None)
-    with _style():
+    drawn = x.ravel() if query is None else np.append(x, query)
+    low, high = limits or ((0, 255) if shape else np.percentile(drawn, (1, 99)))
+    with style():
         size = (6.4, 0.7 * (len(x) + above) + 0.2)
         grid = plt.subplots(len(x) + above, x.shape[1], figsize=size, squeeze=False, layout="constrained")[1]
         for ax in grid.flat:
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         for (i, j), ax in np.ndenumerate(grid[above:]):
-            ax.imshow(x[i, j].reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
+            ax.imshow(_pixels(x[i, j], shape), cmap="gray_r", vmin=low, vmax=high)
             if right is not None:
                 color, line = (RIGHT, "-") if right[i, j] else (WRONG, "--")
                 ax.spines[:].set(visible=True, linewidth=2, color=color, linestyle=line)
         if query is not None:
-            grid[0, 0].imshow(query.reshape(shape), cmap="gray_r", vmin=limits[0], vmax=limits[1])
+            grid[0, 0].imshow(_pixels(query, shape), cmap="gray_r", vmin=low, vmax=high)
         for ax, label in zip(grid[:, 0], ["query"] * above + list(rows), strict=True):
             ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return grid
+
+
+def _pixels(vector: npt.NDArray[Any], shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+    """Return a vector as an image of that shape, or as a field nearly square, whose last pixels may stay blank."""
+    if shape:
+        return vector.reshape(shape)
+    width = int(np.ceil(len(vector) ** 0.5))
+    field = np.full(-(-len(vector) // width) * width, np.nan, np.float32)
+    field[: len(vector)] = vector
+    return field.reshape(-1, width)
 
 
 def _colors(names: Collection[str]) -> list[str]:
@@ -285,7 +269,7 @@ def _as_list(ax: Axes, title: str) -> None:
 
 def _stacked(names: list[str], parts: Mapping[str, npt.NDArray[Any]], title: str, ax: Axes | None) -> Axes:
     """Draw one horizontal bar per name, made of the parts (one value per name each), with a legend below."""
-    with _style():
+    with style():
         ax = _axes(ax, 1.4 + 0.36 * len(names))
         left = np.zeros(len(names))
         for number, (part, widths) in enumerate(parts.items()):

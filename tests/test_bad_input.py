@@ -136,6 +136,9 @@ def test_integers_and_read_only_arrays_are_welcome() -> None:
         (lambda: mlpq.KMeans(8, 3, niter=0), ValueError, "niter must be"),
         (lambda: mlpq.ProductQuantizer.from_codebooks(np.zeros((2, 3, 4))), ValueError, r"codebooks must have shape"),
         (lambda: mlpq.valid_m(0), ValueError, "d must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.nearest_m(0, 8), ValueError, "d must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.nearest_m(8, 0), ValueError, "wanted must be a whole number of at least 1; got 0"),
+        (lambda: mlpq.nearest_m(8, 2.5), TypeError, "wanted must be a whole number"),
     ],
 )
 def test_bad_sizes_are_refused(make: Callable[[], object], error: type[Exception], message: str) -> None:

@@ -2,11 +2,17 @@
 
 import re
 import shutil
+import sys
+from copy import deepcopy
+from itertools import product
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from nbclient import NotebookClient
 
+import mlpq
 from tests.conftest import ROOT
 
 pytest_plugins = ["pytester"]
@@ -61,3 +67,38 @@ def test_memory_is_limited(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
     assert outcomes(pytester, cells) == {0: "PASSED", 1: "FAILED", 2: "FAILED"}
     monkeypatch.setenv("MLPQ_DATASET", "some-larger-one")
     assert set(outcomes(pytester, cells).values()) == {"PASSED"}
+
+
+OWN = ["tour", "multi-level-search", "comparison", "bytes", "choosing", "what-to-use"]
+FIXED = re.compile("recorded|784")  # cells that read recordings of Fashion-MNIST, or name its dimension
+
+
+def pictures(cell: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
+
+
+def words(cell: nbformat.NotebookNode) -> str:
+    """What the reader sees in words below a cell, and what it gives to the text."""
+    data = [output.get("data", {}) for output in cell.outputs]
+    seen = [str(one[key]) for one in data for key in one if key.endswith(("text/plain", "text/markdown"))]
+    return "\n".join([*seen, *(output.text for output in cell.outputs if output.output_type == "stream")])
+
+
+@pytest.mark.parametrize(("name", "d"), [*product(OWN, [100]), ("comparison", 101), ("choosing", 101)])
+def test_readers_own_vectors(name: str, d: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notebook runs on them to its end, sliders too, and draws as many figures as in the book; 101 is prime."""
+    np.save(tmp_path / "vectors.npy", mlpq.synthetic(3000, d, nq=1, n_clusters=30).xb)
+    monkeypatch.setenv("MLPQ_DATASET", str(tmp_path / "vectors.npy"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # on few vectors, threads mostly wait for each other
+    stored = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
+    resources = {"metadata": {"path": str(ROOT / "book")}}
+    done = NotebookClient(deepcopy(stored), timeout=300, resources=resources).execute()
+    if sys.platform == "linux":  # elsewhere the cache is in another place
+        assert list((tmp_path / "mlpq").glob("neighbors-*")), "they were not computed for these vectors"
+    for before, after in zip(stored.cells, done.cells, strict=True):
+        if after.cell_type == "code":
+            assert pictures(after) == pictures(before), after.source
+            if not FIXED.search(after.source):
+                assert not re.search(r"(?<![\d.,])784(?![\d.,])", words(after)), after.source
+            assert not any(output.get("name") == "stderr" for output in after.outputs), after.source

@@ -123,6 +123,28 @@ def test_images_frame_right_and_wrong_by_colour_and_by_line() -> None:
     assert [ax.get_ylabel() for ax in grid[:, 0]] == ["up", "down"]
 
 
+def test_vectors_that_are_no_images_are_drawn_as_fields_of_one_scale() -> None:
+    x = np.random.default_rng(0).standard_normal((2, 3, 101)).astype(np.float32)
+    query = np.zeros(101, np.float32)
+    grid = plots.images(x, None, rows=["up", "down"], right=np.ones((2, 3), bool), query=query)
+    assert [ax.get_ylabel() for ax in grid[:, 0]] == ["query", "up", "down"]
+    for (i, j), ax in np.ndenumerate(grid[1:]):
+        pixels = np.ma.filled(ax.images[0].get_array(), np.nan)
+        assert pixels.shape == (10, 11)
+        assert pixels.ravel()[:101].tolist() == x[i, j].tolist()
+        assert np.isnan(pixels.ravel()[101:]).all()
+        assert to_hex(ax.spines["left"].get_edgecolor()).upper() == plots.RIGHT
+    assert not grid[0, 0].images[0].get_array()[0].any()
+    scales = {ax.images[0].get_clim() for ax in [*grid[1:].flat, grid[0, 0]]}
+    assert scales == {tuple(np.percentile([*x.ravel(), *query], (1, 99)))}
+
+
+@pytest.mark.parametrize(("d", "shape"), [(1, (1, 1)), (2, (1, 2)), (9, (3, 3)), (12, (3, 4)), (1536, (39, 40))])
+def test_fields_are_nearly_square(d: int, shape: tuple[int, int]) -> None:
+    grid = plots.images(np.ones((1, 1, d)), None, rows=["all"])
+    assert grid[0, 0].images[0].get_array().shape == shape
+
+
 def test_the_readers_settings_are_left_alone() -> None:
     before = dict(mpl.rcParams)
     plots.bars({"one": 1.0}, title="x")

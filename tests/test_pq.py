@@ -167,3 +167,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert int(done.stdout) < 200_000  # kB
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_nearest_m_divides_d_and_none_is_nearer(d: int, wanted: int) -> None:
+    m = mlpq.nearest_m(d, wanted)
+    assert d % m == 0
+    apart = [abs(np.log(v / wanted)) for v in range(1, d + 1) if d % v == 0]
+    assert abs(np.log(m / wanted)) == pytest.approx(min(apart))
+    assert d % wanted or m == wanted

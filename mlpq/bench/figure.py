@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
+from mlpq._style import NEUTRAL, PALETTE, STYLE
 from mlpq.bench.report import read
-from mlpq.plots import NEUTRAL, PALETTE, STYLE
 from mlpq.tuning import Row, pareto
 
 MISSED = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001)  # shares of true neighbours, at the ticks
