@@ -39,7 +39,7 @@ def test_page(browser: Browser, address: str, html: Path, name: str, origin: str
 
 def test_links_inside_the_book_resolve(browser: Browser, html: Path) -> None:
     page = browser.new_page()
-    for name in PAGES:
+    for name in [*PAGES, "genindex"]:
         page.goto((html / f"{name}.html").as_uri())
         for href in page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)"):
             url = urlsplit(href)
