@@ -92,6 +92,14 @@ def test_mathjax_comes_with_formulas_only(html: Path) -> None:
     assert not loads["book/welcome"]
 
 
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_code_needs_no_scrolling(page: Page, html: Path, name: str) -> None:
+    page.goto((html / f"{name}.html").as_uri())
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    wide = "blocks => blocks.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+    assert page.locator(".cell_input pre").evaluate_all(wide) == []
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_buttons_lead_to_this_page(page: Page, html: Path, name: str) -> None:
     page.goto((html / f"{name}.html").as_uri())
