@@ -28,11 +28,17 @@ def sample(n: int, size: int, seed: int) -> npt.NDArray[np.int64]:
 
 
 class Iteration(NamedTuple):
-    """What one Lloyd iteration reports."""
+    """What one Lloyd iteration reports.
 
-    inertia: float  # sum of squared distances to the centroids that the iteration began with
-    imbalance: float  # k * sum(n_i^2) / n^2 over the cluster sizes n_i: 1 when all are equal
-    n_split: int  # empty clusters re-seeded by splitting a large one
+    Attributes:
+        inertia: sum of squared distances to the centroids that the iteration began with.
+        imbalance: k * sum(n_i^2) / n^2 over the cluster sizes n_i: 1 when all are equal.
+        n_split: empty clusters re-seeded by splitting a large one.
+    """
+
+    inertia: float
+    imbalance: float
+    n_split: int
 
 
 class KMeans:

@@ -153,7 +153,7 @@ def measure(
             are.
 
     Returns:
-        What the last run returned, and the `Timing`: what was timed is also what gets judged.
+        What the last run returned and the `Timing`, so that what was timed is also what gets judged.
 
     Raises:
         TypeError, ValueError: nq, threads or runs < 1, warmup < 0.
@@ -216,9 +216,9 @@ def error_decomposition(
         gt: (nq, >= k) ids of the true nearest, nearest first.
 
     Returns:
-        "recall": found; "coarse": lost because their cell was not probed; "quantization": in a probed cell, yet
-        displaced by others; "shortlist": with `rerank`, in a probed cell, yet not among the rerank * k best by code,
-        so that no exact distance was computed. The four add up to 1.
+        Four shares that add up to 1. "recall" was found; "coarse" is lost because the cell was not probed;
+        "quantization" is in a probed cell, yet displaced by others; "shortlist", with `rerank`, is in a probed cell,
+        yet not among the rerank * k best by code, so that no exact distance was computed.
 
     Raises:
         TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.

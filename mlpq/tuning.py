@@ -168,7 +168,7 @@ def recommend(
         ds, n_inner, n_outer, k, nprobes, progress: as in `measure_grid`.
 
     Returns:
-        Rows of `measure_grid` with one more column, "meets": whether the recall is reached. First those that do,
+        Rows of `measure_grid` with one more column, "meets", for whether the recall is reached. First those that do,
         fastest first; then the others, best recall first.
 
     Raises:

@@ -29,6 +29,7 @@ def test_page(browser: Browser, address: str, html: Path, name: str, origin: str
             assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
             assert len(image.get_attribute("alt") or "") > 40
         assert page.locator(".output.stream + .output.stream").count() == 0  # what a cell prints stays in one box
+        page.locator(".doctest").evaluate_all("examples => examples.forEach(example => example.remove())")
         text = page.locator("article").inner_text()
         for unresolved in ("{glue", "{cite", "[?]", "](", "undefined", "|:--"):
             assert unresolved not in text
@@ -39,7 +40,7 @@ def test_page(browser: Browser, address: str, html: Path, name: str, origin: str
 
 def test_links_inside_the_book_resolve(browser: Browser, html: Path) -> None:
     page = browser.new_page()
-    for name in PAGES:
+    for name in [*PAGES, "genindex"]:
         page.goto((html / f"{name}.html").as_uri())
         for href in page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)"):
             url = urlsplit(href)

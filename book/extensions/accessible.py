@@ -1,5 +1,6 @@
 """Sphinx extension: mends markup that hinders screen readers."""
 
+import re
 from typing import Any
 
 from sphinx.application import Sphinx
@@ -12,12 +13,22 @@ def mend(
     context: dict[str, Any],
     doctree: object,
 ) -> None:
-    """Take the role off the list of references: it has no list items."""
-    if "body" in context:
-        context["body"] = context["body"].replace(
-            '<div role="list" class="citation-list">',
-            '<div class="citation-list">',
-        )
+    """Make no lists of what is none.
+
+    The references have no list items, the lines of a signature no terms.
+    """
+    body = context.get("body", "").replace(
+        '<div role="list" class="citation-list">',
+        '<div class="citation-list">',
+    )
+    lines = r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>"
+    context["body"] = re.sub(lines, flattened, body)
+
+
+def flattened(found: re.Match[str]) -> str:
+    """Return the lines of a signature as blocks of text."""
+    text = found[1].replace("<dd>", '<span class="sig-line">')
+    return text.replace("</dd>", "</span>")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
