@@ -4,12 +4,14 @@
 
 The normal form has outputs and execution counts in order, and neither state
 and views of widgets nor timestamps, nor anything that depends on the machine.
+Below its title a notebook has the cell that Colab needs, hidden in the pages.
 """
 
 import sys
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbclient import NotebookClient
 
 BOOK = Path(__file__).parent
@@ -26,11 +28,31 @@ METADATA = {
         "mimetype": "text/x-python",
     },
 }
+CONFIG = yaml.safe_load((BOOK.parent / "_config.yml").read_text())
+FOR_COLAB = f"""import sys
+
+if "google.colab" in sys.modules:  # it opens a notebook alone: fetch the rest
+    !git clone -q {CONFIG["repository"]["url"]}
+    %pip install -q "./mlpq[widgets]" myst-nb
+    %cd mlpq/book"""
+
+
+def with_colab_cell(notebook: nbformat.NotebookNode) -> None:
+    """Put the cell for Colab in its place, once."""
+    notebook.cells = [
+        cell
+        for cell in notebook.cells
+        if not ("google.colab" in cell.source and cell.cell_type == "code")
+    ]
+    cell = nbformat.v4.new_code_cell(FOR_COLAB)
+    cell.metadata["tags"] = ["remove-cell"]
+    notebook.cells.insert(1, cell)
 
 
 def execute(path: Path) -> None:
     """Run a notebook and write it back; nothing is written if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
+    with_colab_cell(notebook)
     resources = {"metadata": {"path": str(BOOK)}}
     NotebookClient(notebook, timeout=600, resources=resources).execute()
     notebook.metadata = nbformat.from_dict(METADATA)

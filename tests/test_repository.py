@@ -4,6 +4,7 @@ import ast
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -13,6 +14,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 
 import mlpq
 from tests.conftest import ROOT
@@ -43,8 +45,28 @@ def test_requirements_and_pyproject_agree_and_are_bounded() -> None:
 def test_repository_address_stands_in_one_place() -> None:
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
-    texts = [name for name in files if Path(name).suffix in {".md", ".yml", ".toml", ".cff", ".py", ".ipynb", ".txt"}]
+    texts = [name for name in files if Path(name).suffix in {".md", ".yml", ".toml", ".cff", ".py", ".txt"}]
     assert [name for name in texts if url in (ROOT / name).read_text()] == ["_config.yml"]
+    for path in NOTEBOOKS:  # their second cell is written by `make notebooks`
+        cells = nbformat.read(path, as_version=4).cells
+        assert [number for number, cell in enumerate(cells) if url in cell.source] == [1]
+
+
+def test_cell_for_colab_does_nothing_elsewhere_and_fetches_the_rest_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = runpy.run_path(str(ROOT / "book" / "execute.py"))["FOR_COLAB"]
+    for path in NOTEBOOKS:
+        second = nbformat.read(path, as_version=4).cells[1]
+        assert (second.source, second.metadata.tags, second.outputs) == (cell, ["remove-cell"], [])
+    asked: list[str] = []
+    shell = InteractiveShell()
+    monkeypatch.setattr(shell, "system", asked.append)
+    monkeypatch.setattr(shell, "run_line_magic", lambda name, line, **_: asked.append(f"{name} {line}"))
+    assert shell.run_cell(cell).success
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    assert shell.run_cell(cell).success
+    url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    assert asked == [f"git clone -q {url}", 'pip install -q "./mlpq[widgets]" myst-nb', "cd mlpq/book"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

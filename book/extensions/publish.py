@@ -15,13 +15,9 @@ SHADES = (0.35, 0.8, 0.55, 1, 0.45, 0.7, 0.9)
 
 
 def locate(app: Sphinx, config: Config) -> None:
-    """Derive the pages' address, on GitHub Pages, from the repository's.
-
-    Pages name the repository as {{ repository }}.
-    """
+    """Derive the pages' address, on GitHub Pages, from the repository's."""
     repository = config.html_theme_options["repository_url"]
     owner, name = repository.rsplit("/", 2)[1:]
-    config.myst_substitutions = {"repository": f"`{repository}`"}
     config.ogp_site_url = f"https://{owner}.github.io/{name}/"
 
 
