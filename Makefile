@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search frontier bytes
 
-.PHONY: book test lint notebooks recorded latency bench compare sweep scale install clean
+.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale install clean
 
 book: .venv/book
 	rm -rf _build
@@ -27,6 +27,9 @@ recorded: .venv/book
 
 latency: .venv/test book
 	$(BIN)/python -m tests.latency book/recorded/latency.json
+
+picture: .venv/test book
+	$(BIN)/python -m tests.picture book/recorded/codec.png
 
 bench: .venv/book
 	$(BIN)/python -m mlpq.bench ratios
