@@ -1,7 +1,4 @@
-"""The picture of an explorer that README shows: `make picture`, from the book in `_build/html`.
-
-python -m tests.picture FILE
-"""
+"""The picture of an explorer that README shows, from the book in `_build/html`: `make picture`."""
 
 import sys
 

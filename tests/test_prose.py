@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 
 import mlpq
 from tests.conftest import ROOT
@@ -77,7 +78,7 @@ def unknown(span: str, own: set[str]) -> list[str]:
         return [] if any(span[5:] in targets.split() for targets in TARGETS) else [span]
     if re.fullmatch(r"\w+(-\w+)+", span):  # a package or a data set, not a difference
         return []
-    if re.fullmatch(r"\w+(/[\w.-]+)+", span):
+    if re.fullmatch(r"\w+(/[\w.-]+)+|\w+\.(md|txt|yml|toml)", span):
         return [] if (ROOT / span).exists() or span.startswith("_build/") else [span]
     if re.fullmatch(r"[A-Z]\w*(,\w+)+", span):  # Faiss's description of an index
         return [] if mlpq.FaissIndex(64, span) else [span]
@@ -115,7 +116,8 @@ def prose_and_code(path: Path) -> tuple[str, set[str]]:
     if path.suffix == ".md":
         return re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE), set()
     cells = nbformat.read(path, as_version=4).cells
-    trees = [ast.parse(cell.source) for cell in cells if cell.cell_type == "code"]
+    python = TransformerManager().transform_cell  # of magics
+    trees = [ast.parse(python(cell.source)) for cell in cells if cell.cell_type == "code"]
     text = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), set(defined(trees, names=True))
 
@@ -141,6 +143,7 @@ def test_names_in_prose_exist(path: Path) -> None:
         "make all",
         "index.searching(x)",
         "book/no.md",
+        "NO.md",
     ],
 )
 def test_names_that_do_not_exist_are_found(span: str) -> None:
