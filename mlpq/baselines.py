@@ -55,8 +55,8 @@ class ExactIndex:
         """Return the k nearest vectors of each row of xq (nq, d).
 
         Returns:
-            D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first, ties by id; padded with +inf
-            and -1 when k > ntotal.
+            D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first; padded with +inf and -1 when
+            k > ntotal. Ties go to the lower id, unless more than eight others are level with the last.
 
         Raises:
             ValueError, TypeError: as in `add`; k < 1.

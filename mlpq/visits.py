@@ -20,6 +20,7 @@ from mlpq.lists import Ids, InvertedLists
 Floats = npt.NDArray[np.float32]
 
 WIDE = 8  # times as many places as candidates: then a table of candidates by query is too wide
+PIECE = 1 << 22  # numbers in a piece of a cell, at most
 RUNS = 16  # about as many runs of cells in a batch, so that threads end together
 
 
@@ -35,12 +36,12 @@ class Pieces(NamedTuple):
 
     @classmethod
     def of(cls, lists: InvertedLists, width: int) -> Pieces:
-        """Cut the cells so that a piece holds at most half a block of numbers, `width` for each row."""
-        rows = max(1, block() // 2 // width)
-        counts = np.maximum(1, -(-lists.sizes // rows))
+        """Cut the cells into equal pieces of at most `PIECE` numbers, `width` for each row."""
+        counts = np.maximum(1, -(-lists.sizes // max(1, PIECE // width)))
         firsts = np.concatenate([[0], np.cumsum(counts)])
         cells = np.repeat(np.arange(len(counts)), counts)
-        starts = lists.offsets[cells] + rows * (np.arange(len(cells)) - firsts[cells])
+        rank = np.arange(len(cells)) - firsts[cells]
+        starts = lists.offsets[cells] + rank * lists.sizes[cells] // counts[cells]
         return cls(np.append(starts, lists.offsets[-1]), cells, firsts)
 
     @property
@@ -144,9 +145,11 @@ def entries(lists: InvertedLists, nprobe: int, shortlist: int, width: int) -> in
 
     Callers cut a batch by it.
     """
-    pieces = Pieces.of(lists, width)
-    met = int(np.sort(np.diff(pieces.firsts))[-nprobe:].sum())
-    return max(met * min(shortlist, int(pieces.sizes.max())) + shortlist, width // 4)
+    largest, met = int(lists.sizes.max()), nprobe
+    if largest * width > PIECE:
+        pieces = Pieces.of(lists, width)
+        largest, met = int(pieces.sizes.max()), int(np.sort(np.diff(pieces.firsts))[-nprobe:].sum())
+    return max(met * min(shortlist, largest) + shortlist, width // 4)
 
 
 def ranges(pieces: Pieces, visited: Ids, width: int) -> list[tuple[int, int]]:

@@ -311,7 +311,12 @@ def test_working_set_does_not_grow_with_a_cell(rerank: int, monkeypatch: pytest.
     index = mlpq.MultiLevelPQ(256, 1, 1, m=32, nbits=4, keep_originals=True).train(x[:2000]).add(x)
     search = partial(index.search, x[:500], 10, rerank=rerank)
     whole = search()
-    for name, numbers in {"distance.BLOCK": 1 << 18, "distance.BATCH": 1 << 17, "scan.KEEP": 0}.items():
+    for name, numbers in {
+        "visits.PIECE": 1 << 18,
+        "distance.BLOCK": 1 << 18,
+        "distance.BATCH": 1 << 17,
+        "scan.KEEP": 0,
+    }.items():
         monkeypatch.setattr(f"mlpq.{name}", numbers)
     assert peak(search) < 60_000 * 256 * 4 / 4
     for found, expected in zip(search(), whole, strict=True):

@@ -81,6 +81,25 @@ def test_modules_are_short_and_say_what_they_are(path: Path) -> None:
             assert not body or node.end_lineno is None or node.end_lineno - body[0].lineno < 40, node.name
 
 
+HOSTS = {"https://raw.githubusercontent.com", "https://ann-benchmarks.com"}  # where data sets come from
+FORBIDDEN = {"eval", "exec", "compile", "__import__", "pickle", "marshal", "shelve", "dill", "joblib"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_nothing_from_data_is_executed_and_nobody_is_called(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Name):
+            assert node.id not in FORBIDDEN
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            imported = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+            assert not FORBIDDEN & {part for name in imported for part in name.split(".")}
+            assert "subprocess" not in imported or path.parent.name == "bench"
+        elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False"
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            assert set(re.findall(r"https?://[\w.-]+", node.value)) <= HOSTS
+
+
 def public_functions() -> dict[str, object]:
     found = {name: getattr(mlpq, name) for name in mlpq.__all__}
     for name, thing in list(found.items()):
