@@ -138,7 +138,7 @@ def _labels(file: h5py.File, name: str, n: int) -> npt.NDArray[np.uint8]:
     if dataset.ndim != 1 or len(dataset) < n:
         raise ValueError(f"{name} must hold a class for each vector; it has shape {dataset.shape}")
     labels: _check.Array = dataset[:n]
-    if not np.array_equal(labels, labels.astype(np.uint8)):
+    if dataset.dtype.kind == "f" or not np.array_equal(labels, labels.astype(np.uint8)):
         raise ValueError(f"{name} must be whole numbers from 0 to 255")
     return labels.astype(np.uint8)
 
@@ -146,10 +146,9 @@ def _labels(file: h5py.File, name: str, n: int) -> npt.NDArray[np.uint8]:
 def read_neighbours(file: h5py.File) -> tuple[npt.NDArray[np.int32], _check.FloatMatrix]:
     """Return the neighbors, and the distances squared, of a file in the ann-benchmarks layout."""
     neighbours, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
-    gt = neighbours.astype(np.int32)
-    if not np.array_equal(gt, neighbours):
-        raise ValueError("neighbors must be ids below 2**31")
-    with np.errstate(over="ignore"):
+    if neighbours.dtype.kind == "f" or not np.array_equal(gt := neighbours.astype(np.int32), neighbours):
+        raise ValueError("neighbors must be whole numbers below 2**31")
+    with np.errstate(over="ignore", invalid="ignore"):
         return gt, np.square(distances.astype(np.float32))
 
 

@@ -209,7 +209,7 @@ def test_ambiguous_and_inconsistent_files(tmp_path: Path) -> None:
 
 
 HDF5_DAMAGE = {
-    "ids beyond 32 bits": (lambda f: (f.__delitem__("neighbors"), f.create_dataset("neighbors", data=np.full((7, 100), 2**32))), "neighbors must be ids below"),
+    "ids beyond 32 bits": (lambda f: (f.__delitem__("neighbors"), f.create_dataset("neighbors", data=np.full((7, 100), 2**32))), "neighbors must be whole numbers below"),
     "an angular distance": (lambda f: f["distances"].__setitem__(..., f["distances"][:] / 20), "are not the Euclidean ones"),
     "ids out of range": (lambda f: f["neighbors"].__setitem__((0, 0), 120), "must be ids from 0 to 119; got 0 to 120"),
     "other neighbours": (lambda f: f["neighbors"].__setitem__(slice(None), f["neighbors"][:][::-1]), "are not the Euclidean ones to its stored"),
