@@ -18,7 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
-FEW = 20  # numbers (n * d) from which on Faiss multiplies matrices; its own default is 128,000
+FEW = 20  # numbers (n * d) from which on Faiss multiplies matrices; its own default was 20, and is 128,000 in 1.15
 
 _in_use = threading.Lock()
 _training = threading.Lock()

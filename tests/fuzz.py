@@ -167,8 +167,9 @@ class Reader:
                 return self.questions.recv()
         except EOFError:
             self.process.join()
+            exit_code = self.process.exitcode
             self.start()
-            return "died", f"exit code {self.process.exitcode}"
+            return "died", f"exit code {exit_code}"
         self.stop()
         self.start()
         return "too slow", f"more than {SECONDS} s"

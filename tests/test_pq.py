@@ -142,8 +142,9 @@ def test_same_seed_same_codebooks(ds: mlpq.Dataset) -> None:
     assert not np.array_equal(one, other)
 
 
-def test_faiss_gets_its_setting_back_after_the_last_training() -> None:
-    before = faiss.cvar.distance_compute_blas_threshold
+def test_faiss_gets_its_setting_back_after_the_last_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = 1234
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", before)
     with quick_training():
         first = faiss.cvar.distance_compute_blas_threshold
         with quick_training():
