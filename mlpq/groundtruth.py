@@ -72,7 +72,7 @@ def cached(xb: FloatMatrix, xq: FloatMatrix, folder: Path) -> tuple[Ids, FloatMa
         with h5py.File(path, "r") as file:
             gt, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
         verify(xb, xq, gt, distances)
-    except (OSError, KeyError, ValueError):  # absent or damaged: compute
+    except Exception:  # absent, or damaged in a way that h5py does not foresee: compute
         gt, distances = compute(xb, xq, progress=True)
         try:
             folder.mkdir(parents=True, exist_ok=True)

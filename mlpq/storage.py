@@ -24,6 +24,9 @@ from mlpq.codebooks import DTYPES
 
 FORMAT, VERSION = "mlpq-index", 3
 CHECKSUMMED = ("v110", "v110")  # the layout of HDF5 1.10, the first that has them everywhere
+SETTINGS = {
+    "d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals", "pca_dim", "codebook_dtype",
+}  # fmt: skip
 
 
 class Memory(dict[str, int]):
@@ -99,6 +102,8 @@ def read(path: str | os.PathLike[str], mmap: bool = False) -> tuple[dict[str, An
         settings: dict[str, Any] = json.loads(text(file, FORMAT))
         if (version := settings.pop("version")) != VERSION:
             raise ValueError(f"it has version {version}, and this mlpq reads version {VERSION}")
+        if settings.keys() != SETTINGS:
+            raise ValueError(f"its settings are {', '.join(sorted(settings))}, not {', '.join(sorted(SETTINGS))}")
         arrays = {name: _read_array(file, name, mmap and name == "originals") for name in file}
         _check_index(settings, arrays)
         return settings, arrays

@@ -100,12 +100,6 @@ def test_distance_table_adds_up_to_the_distance_to_the_decoded(ds: mlpq.Dataset)
     np.testing.assert_allclose(summed, direct, rtol=1e-4)
 
 
-def test_codewords_survive_encoding_and_decoding() -> None:
-    pq = mlpq.ProductQuantizer.from_codebooks(RNG.standard_normal((3, 16, 4)))
-    x = np.hstack([pq.codebooks[j, RNG.permutation(16)] for j in range(3)])
-    assert np.array_equal(pq.decode(pq.encode(x)), x)
-
-
 def test_more_bits_and_more_subvectors_distort_less(ds: mlpq.Dataset) -> None:
     def distortion(m: int, nbits: int) -> float:
         pq = mlpq.ProductQuantizer(ds.d, m, nbits).train(ds.xb[:4000])

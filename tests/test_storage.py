@@ -116,6 +116,7 @@ DAMAGE = {
     "settings that are no JSON": lambda f: f.attrs.__setitem__(storage.FORMAT, np.bytes_("{")),
     "settings of variable length": lambda f: f.attrs.__setitem__(storage.FORMAT, f.attrs[storage.FORMAT].decode()),
     "a setting that is none": lambda f: change(f, colour="red"),
+    "a missing seed": lambda f: change(f, seed=None),
     "a missing setting": lambda f: change(f, nbits=None),
     "a missing array": lambda f: f.__delitem__("codes"),
     "an array in chunks": lambda f: (
