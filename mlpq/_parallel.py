@@ -1,10 +1,12 @@
-"""Threads over independent pieces of work, such as the cells of an index, and the settings of Faiss beneath them.
+"""Threads over independent pieces of work, such as the cells of an index, how it is cut for them, and Faiss's settings.
 
-The number of threads is Faiss's: set `OMP_NUM_THREADS`, or call `faiss.omp_set_num_threads(n)`.
+The number of threads is Faiss's: set `OMP_NUM_THREADS`, or call `faiss.omp_set_num_threads(n)`. In a process that was
+forked it is one, and must stay one.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +20,30 @@ from threadpoolctl import ThreadpoolController
 
 T = TypeVar("T")
 
+BLOCK = 1 << 22  # entries of all blocks of distances in work at once (16 MB of float32): bounds the working set
+BATCH = 1 << 22  # candidates that all queries of a search hold at once, at most: the rest of the queries wait
+MANY = 256  # rows from which on it pays to have two threads
+
 FEW = 20  # numbers (n * d) from which on Faiss multiplies matrices; its own default was 20, and is 128,000 in 1.15
 
-_in_use = threading.Lock()
+_in_use = threading.Lock()  # whose owner may have threads
 _training = threading.Lock()
 _trainings: list[int] = []  # Faiss's own threshold, once for every training that runs
 _libraries = cache(ThreadpoolController)
 
 
-def in_threads(work: Callable[[T], None], items: Sequence[T]) -> None:
+def _start_anew() -> None:
+    """In a process just forked: no thread of the old one is here, and OpenMP would wait for its own for ever."""
+    global _in_use, _training
+    _in_use, _training = threading.Lock(), threading.Lock()
+    faiss.omp_set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_start_anew)
+
+
+def in_threads(work: Callable[[T], object], items: Sequence[T]) -> None:
     """Call `work(item)` for every item, in as many threads as Faiss would use; the first exception is raised.
 
     After an exception, or Ctrl-C, no further item is begun.
@@ -87,3 +104,23 @@ def quick_training() -> Iterator[None]:
             before = _trainings.pop()
             if not _trainings:
                 faiss.cvar.distance_compute_blas_threshold = before
+
+
+def blocks(n: int, entries_per_row: int) -> list[slice]:
+    """Cut n rows into slices for the threads; as many as there are threads hold at most `BLOCK` entries."""
+    return cut(n, min(block() // max(1, entries_per_row), max(MANY, -(-n // int(faiss.omp_get_max_threads())))))
+
+
+def block() -> int:
+    """Return how many distances one thread may hold at a time."""
+    return BLOCK // int(faiss.omp_get_max_threads())
+
+
+def batches(n: int, entries_per_row: int) -> list[slice]:
+    """Cut n queries into slices of at least one that hold at most `BATCH` candidates."""
+    return cut(n, BATCH // max(1, entries_per_row))
+
+
+def cut(n: int, step: int) -> list[slice]:
+    step = max(1, step)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]

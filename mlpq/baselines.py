@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
@@ -10,18 +9,17 @@ import numpy.typing as npt
 
 from mlpq import _check, visits
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._parallel import undisturbed
+from mlpq._parallel import batches, undisturbed
+from mlpq.bounds import Factor, left_factor, right_factor
 from mlpq.clustering import KMeans
-from mlpq.distance import SPARE, batches, blocks, distances_to_pairs, nearest, refine, smallest, squared_l2
-from mlpq.lists import Ids, InvertedLists
+from mlpq.distance import nearest, pad
+from mlpq.lists import InvertedLists
 from mlpq.storage import Memory
-from mlpq.visits import Floats, Run
-
-TILE = 1 << 14  # base vectors compared at a time
+from mlpq.visits import Originals, Run
 
 
 class ExactIndex:
-    """Brute force: every query is compared with every vector; directly summed distances order the nearest.
+    """Brute force: every query is compared with every vector, and the order is exact for any data.
 
     Args:
         d: dimension of the vectors.
@@ -56,32 +54,31 @@ class ExactIndex:
 
         Returns:
             D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first; padded with +inf and -1 when
-            k > ntotal. Ties go to the lower id, unless more than eight others are level with the last.
+            k > ntotal. The order is that of sums of squared differences in float64; ties go to the lower id.
 
         Raises:
             ValueError, TypeError: as in `add`; k < 1.
         """
         k = _check.integer(k, "k", 1)
         x = _check.matrix(xq, "xq", self.d)
-        spare = min(k + SPARE, self.ntotal)
-        D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for rows in blocks(len(x), max(TILE // 16, spare)):
-            D[rows], I[rows] = refine(x[rows], self.vectors, self._candidates(x[rows], spare), k)
-        return D, I
-
-    def _candidates(self, x: FloatMatrix, k: int) -> IdMatrix:
-        """Return the k nearest by matrix product, tile by tile of the base, keeping the best so far."""
-        D, I = np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64)
-        for start in range(0, self.ntotal, TILE):
-            D_tile, I_tile = nearest(x, self.vectors[start : start + TILE], k)
-            D, I = np.hstack([D, D_tile]), np.hstack([I, I_tile + start])
-            D, columns = smallest(D, min(k, D.shape[1]))
-            I = np.take_along_axis(I, columns, axis=1)
-        return I
+        return pad(*nearest(x, self.vectors, k), k)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""
         return Memory.of({"originals": self.vectors})
+
+
+class Vectors(Originals):
+    """Compares queries x (nq, d) with the vectors in the lists of an index."""
+
+    def __init__(self, x: FloatMatrix, index: KMeansIndex) -> None:
+        super().__init__(x, index.lists.rows.__getitem__)
+        self.centroids = index.clusters.centroids
+
+    def factors(self, run: Run) -> tuple[Factor, Factor]:
+        rows = np.arange(run.offsets[0], run.offsets[-1])
+        right = right_factor(self.vectors(rows), self.centroids[np.repeat(run.owners, run.sizes)])
+        return left_factor(self.x[run.queries], self.centroids[run.cells]), right
 
 
 class KMeansIndex:
@@ -148,25 +145,12 @@ class KMeansIndex:
         _check.trained(self.clusters.is_trained, "KMeansIndex", "search")
         k = _check.integer(k, "k", 1)
         x = _check.matrix(xq, "xq", self.d)
-        nprobe, shortlist = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k), k + SPARE
+        nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-
-        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist, self.d)):
-            D[rows], I[rows] = self._search(x[rows], self.clusters.probe(x[rows], nprobe), k, shortlist)
+        for rows in batches(len(x), visits.entries(self.lists, nprobe, k, self.d)):
+            probes = self.clusters.probe(x[rows], nprobe)
+            D[rows], I[rows] = visits.search(self.lists, probes, k, k, Vectors(x[rows], self), self.d)
         return D, I
-
-    def _search(self, x: FloatMatrix, probes: IdMatrix, k: int, shortlist: int) -> tuple[FloatMatrix, IdMatrix]:
-        lists = self.lists
-
-        def distances(run: Run) -> list[FloatMatrix]:
-            queries = np.split(run.queries, np.cumsum(run.counts)[:-1])
-            vectors = [lists.rows[start:stop] for start, stop in pairwise(run.offsets.tolist())]
-            return [squared_l2(x[some], y) for some, y in zip(queries, vectors, strict=True)]
-
-        def rescore(run: Run, pairs: Ids, rows: Ids) -> Floats:
-            return distances_to_pairs(x, lists.rows, run.queries[pairs], rows)
-
-        return visits.search(lists, probes, k, shortlist, distances, rescore, self.d)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

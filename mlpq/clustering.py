@@ -12,7 +12,9 @@ from tqdm.auto import tqdm
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.distance import blocks, nearest, smallest, squared_l2
+from mlpq._parallel import blocks
+from mlpq.bounds import left_factor, middle, moved, offset, right_factor, within_reach
+from mlpq.distance import k_nearest, nearest
 
 MAX_SEED = 2**31 - 1
 POINTS_PER_CENTROID = (
@@ -95,7 +97,8 @@ class KMeans:
         faiss_kmeans = faiss.Kmeans(
             self.d, self.k, niter=1, seed=self.seed, min_points_per_centroid=1, max_points_per_centroid=len(x)
         )
-        history = []
+        origin, history = offset(x), []
+        x = moved(x, origin)
         centroids: Any = None
         for _ in range(self.niter):
             faiss_kmeans.train(x, init_centroids=centroids)
@@ -103,7 +106,7 @@ class KMeans:
             stats = faiss_kmeans.iteration_stats[-1]
             history.append(Iteration(stats["obj"], stats["imbalance_factor"], stats["nsplit"]))
             step()
-        self.centroids, self.history = centroids.reshape(self.k, self.d).copy(), history
+        self.centroids, self.history = centroids.reshape(self.k, self.d) + origin, history
 
     def assign(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the nearest centroid of each row of x (n, d), shape (n,).
@@ -230,10 +233,13 @@ class TwoLevelKMeans:
 
     def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int) -> IdMatrix:
         _, near = nearest(x, self.outer_centroids, n_outer_probe)
-        D = np.full((len(x), self.n_inner), np.inf, np.float32)
+        origin = middle(self.inner_centroids)
+        left, right = left_factor(x, origin), right_factor(self.inner_centroids, origin)
+        L = np.full((len(x), self.n_inner), np.inf, np.float32)
         for outer in range(self.n_outer):  # queries grouped by outer cluster: one matrix product each
             rows = np.flatnonzero((near == outer).any(axis=1))
             cells = np.flatnonzero(self.inner_to_outer == outer)
-            D[np.ix_(rows, cells)] = squared_l2(x[rows], self.inner_centroids[cells])
-        found, cells = smallest(D, nprobe)
-        return np.where(np.isfinite(found), cells, -1)
+            L[np.ix_(rows, cells)] = left.rows[rows] @ right.rows[cells].T
+        limit = np.full(len(x), np.finfo(np.float32).max, np.float32)
+        pairs = within_reach(L, left.allowance, right.allowance, limit, nprobe, self.d)
+        return k_nearest(x, self.inner_centroids, *pairs, nprobe)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Literal, get_args, overload
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from mlpq._check import Array, Codes, FloatMatrix
 from mlpq.lists import Ids
-from mlpq.pq import Array3, ProductQuantizer, unpack
+from mlpq.pq import Array3, ProductQuantizer, squared_norms, unpack
 
 Owner = Literal["inner", "outer", "global"]
 Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
@@ -76,6 +77,12 @@ class Codebooks(Sequence[ProductQuantizer]):
         if latest is None or latest[0] != i:
             latest = self._unpacked = i, ProductQuantizer.from_codebooks(self._books(i))
         return latest[1]
+
+    @cached_property
+    def radius(self) -> float:
+        """The norm that no decoded vector exceeds."""
+        squares = [float(squared_norms(pq.codebooks).max(axis=1).sum()) for pq in self]
+        return float(max(squares, default=0.0) ** 0.5)
 
     def decode(self, numbers: Ids, codes: Codes) -> FloatMatrix:
         """Return what packed codes (n, code_size) stand for, (n, d), each by the codebook with its number (n,)."""

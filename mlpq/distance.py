@@ -1,51 +1,179 @@
-"""Squared L2 distances and the selection of the smallest: the two steps that every search here is made of."""
+"""Squared L2 distances and the selection of the smallest: the two steps that every search here is made of.
+
+The order is exact, that of sums of squared differences in float64, ties by id, and nearly all work is done by products of
+float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.bounds`); the squared
+differences of those are summed in float32; and `best` sums them in float64 where the sums are too close to tell.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads
+from mlpq._parallel import MANY, block, blocks, cut, in_threads
+from mlpq.bounds import (
+    Factor,
+    Ids,
+    at_least_kth,
+    left_factor,
+    middle,
+    reach,
+    right_factor,
+    rounding,
+    within_reach,
+)
 
-BLOCK = 1 << 22  # entries of all blocks of distances in work at once (16 MB of float32): bounds the working set
-BATCH = 1 << 22  # candidates that all queries of a search hold at once, at most: the rest of the queries wait
-MANY = 256  # rows from which on it pays to have two threads
+TILE = 1 << 14  # base vectors compared at a time
 FEW = 4  # rows from which on a matrix product is quicker than sums for each row
-SPARE = 8  # candidates beyond k that `refine` looks at, so that rounding in `squared_l2` does not lose a neighbour
+VAGUE = 1e-3  # of a distance: where rounding may have changed more of it, it is summed in float64
+CROWD = 8  # times k rows of a tile within reach of a query: then products in float32 say too little
+
+Exact = Callable[[Ids], npt.NDArray[np.float64]]  # numbers of candidates -> their distances, summed in float64
 
 
 def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
-    """Return all squared distances between rows of x (n, d) and rows of y (k, d), shape (n, k).
+    """Return all squared distances between rows of x (n, d) and rows of y (k, d), shape (n, k), by one product.
 
-    The rounding error of the product is relative to the norms, so both sides are first shifted to the mean of y;
-    `refine` recomputes the few distances that matter.
+    They are rounded relative to the norms, seen from the middle of y. No search trusts them: see `nearest`.
     """
-    centre = y.mean(axis=0) if len(y) else np.zeros(x.shape[1], np.float32)
-    D: FloatMatrix = np.maximum(left_factor(x, centre) @ right_factor(y, centre).T, 0)
+    origin = middle(y)
+    left, right = left_factor(x, origin), right_factor(y, origin)
+    D = left.rows @ right.rows.T + (left.allowance[:, None] + right.allowance) / 2
+    return np.maximum(D, 0, dtype=np.float32)
+
+
+# ---- exact order -----------------------------------------------------------------------------------------------------
+
+
+def best(
+    n: int, k: int, queries: Ids, D: FloatMatrix, error: FloatMatrix, ids: Ids, exact: Exact
+) -> tuple[FloatMatrix, IdMatrix]:
+    """Return the k nearest candidates of each of n queries, in exact order: D (n, k) float32, and which they are, (n, k).
+
+    Args:
+        queries, D, error, ids: (candidates,), in any order: whose candidate it is, its distance, its rounding error at
+            most, which must not fall as D rises, and its id.
+        exact: distances of some candidates in float64.
+
+    Returns:
+        Padded with +inf and -1. Ties go to the lower id.
+    """
+    order = np.argsort(queries << 32 | D.view(np.int32))  # bits of floats that are not negative sort as the floats do
+    queries, D, low, high = queries[order], D[order], (D - error)[order], (D + error)[order]
+    counts = np.bincount(queries, minlength=n)
+    firsts = np.cumsum(counts) - counts
+    ranks = np.arange(len(order)) - firsts[queries]
+    close = np.append(False, (low[1:] <= high[:-1]) & (queries[1:] == queries[:-1]))  # to the one before: too close to tell
+    vague = (high - low > VAGUE * D) & (ranks < k)
+    if close.any() or vague.any():
+        chains = np.cumsum(~close) - 1  # those that are close to each other have one number
+        starts = np.flatnonzero(~close)
+        unclear = (np.bincount(chains) > 1) & (ranks[starts] < k)
+        some = np.flatnonzero(unclear[chains] | vague)
+        summed = exact(order[some])
+        sorted_ = np.lexsort((ids[order[some]], summed, chains[some]))
+        order[some], D[some] = order[some][sorted_], summed[sorted_]
+    kept = ranks < k
+    found, places = np.full((n, k), np.inf, np.float32), np.full((n, k), -1, np.int64)
+    found[queries[kept], ranks[kept]] = D[kept]
+    places[queries[kept], ranks[kept]] = order[kept]
+    return found, places
+
+
+def k_nearest(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, k: int) -> tuple[FloatMatrix, IdMatrix]:
+    """Return, of the pairs of rows x[i] and y[j], the k nearest of each row of x: D (n, k), and row numbers of y (n, k)."""
+    D = distances_to_pairs(x, y, i, j)
+    D, places = best(len(x), k, i, D, rounding(D, x.shape[1]), j, lambda some: exact_to_pairs(x, y, i[some], j[some]))
+    return D, at(j, places)
+
+
+def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
+    """Return squared distances and row numbers of the k rows of y nearest to each row of x, both (n, min(k, len(y))).
+
+    Exact, for any rows and any number of them; ties go to the lower row number.
+    """
+    k = min(k, len(y))
+    if len(x) < FEW and k:
+        return k_nearest(x, y, *candidates_by_sums(x, y, k), k)
+    D, I = np.full((len(x), k), np.inf, np.float32), np.full((len(x), k), -1, np.int64)
+    origin = middle(y)
+    for part in cut(len(y), TILE):
+        right = right_factor(y[part], origin)
+
+        def scan(rows: slice, part: slice = part, right: Factor = right) -> None:
+            own, (i, old) = x[rows], np.nonzero(I[rows] >= 0)
+            queries, columns = candidates(own, y[part], right, origin, reach(D[rows, -1], x.shape[1]), k)
+            queries, ids = np.append(i, queries), np.append(I[rows][i, old], columns + part.start)
+            D[rows], I[rows] = k_nearest(own, y, queries, ids, k)
+
+        in_threads(scan, blocks(len(x), len(y[part])))
+    return D, I
+
+
+def candidates_by_sums(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[Ids, Ids]:
+    """Return pairs of a row of x and a row of y that could be among the k nearest, by summing all differences."""
+    D = distances_to_all(x, y)
+    rows, columns = np.divmod(np.flatnonzero(reach(at_least_kth(D, k), x.shape[1])[:, None] >= D), len(y))
+    return rows, columns
+
+
+def candidates(
+    x: FloatMatrix, y: FloatMatrix, right: Factor, origin: FloatMatrix, limit: FloatMatrix, k: int
+) -> tuple[Ids, Ids]:
+    """Return pairs of a row of x and a row of y, within the limits (n,), that could be among the k nearest of y.
+
+    Where products of float32 leave very many for a row, products of float64 take their place.
+
+    Args:
+        right: the right factor of y seen from `origin`.
+    """
+    d = x.shape[1]
+    left = left_factor(x, origin)
+    rows, columns = within_reach(left.rows @ right.rows.T, left.allowance, right.allowance, limit, k, d)
+    crowded = np.bincount(rows, minlength=len(x)) > max(CROWD * k, MANY)
+    if not crowded.any():
+        return rows, columns
+    found = [(rows[~crowded[rows]], columns[~crowded[rows]])]
+    some, left = np.flatnonzero(crowded), left_factor(x[crowded], origin, np.float64)
+    for part in cut(len(y), max(MANY, block() // d)):
+        right = right_factor(y[part], origin, np.float64)
+        L = left.rows @ right.rows.T
+        rows, columns = within_reach(L, left.allowance, right.allowance, limit[crowded], k, d)
+        found.append((some[rows], columns + part.start))
+    return np.concatenate([rows for rows, _ in found]), np.concatenate([columns for _, columns in found])
+
+
+# ---- sums of squared differences -------------------------------------------------------------------------------------
+
+
+def distances_to_all(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
+    """Return all squared distances between rows of x (n, d) and rows of y (k, d), summed directly: (n, k)."""
+    D = np.empty((len(x), len(y)), np.float32)
+    for row, distances in zip(x, D, strict=True):
+        faiss.fvec_L2sqr_ny(*map(faiss.swig_ptr, (distances, row, y)), *y.shape[::-1])
     return D
 
 
-def left_factor(x: FloatMatrix, origin: FloatMatrix | float = 0.0) -> FloatMatrix:
-    """Return [-2x, ||x||^2, 1], (n, d + 2), with x (n, d) seen from `origin`, which may differ from row to row.
-
-    The product with the transposed `right_factor` holds squared distances: ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2.
-    Rounding may take some a little below 0.
-    """
-    left = np.empty((len(x), x.shape[1] + 2), np.float32)
-    moved = np.subtract(x, origin, out=left[:, :-2])
-    left[:, -2], left[:, -1] = np.einsum("ij,ij->i", moved, moved), 1
-    moved *= -2
-    return left
+def distances_to_pairs(x: FloatMatrix, y: FloatMatrix, i: IdMatrix, j: IdMatrix) -> npt.NDArray[np.float32]:
+    """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,), summed directly."""
+    D = np.empty(len(i), np.float32)
+    faiss.pairwise_indexed_L2sqr(x.shape[1], len(i), *map(faiss.swig_ptr, (x, i, y, j, D)))
+    return D
 
 
-def right_factor(y: FloatMatrix, origin: FloatMatrix | float = 0.0) -> FloatMatrix:
-    """Return [y, 1, ||y||^2], (k, d + 2), with y (k, d) seen from `origin`; see `left_factor`."""
-    right = np.empty((len(y), y.shape[1] + 2), np.float32)
-    moved = np.subtract(y, origin, out=right[:, :-2])
-    right[:, -2], right[:, -1] = 1, np.einsum("ij,ij->i", moved, moved)
-    return right
+def exact_to_pairs(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids) -> npt.NDArray[np.float64]:
+    """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,): differences and sums in float64."""
+    D = np.empty(len(i))
+    for part in cut(len(i), block() // (4 * x.shape[1])):
+        D[part] = np.square(np.subtract(x[i[part]], y[j[part]], dtype=np.float64)).sum(axis=1)
+    return D
+
+
+# ---- arrays -----------------------------------------------------------------------------------------------------------
 
 
 def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[FloatMatrix, IdMatrix]:
@@ -67,78 +195,9 @@ def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[Fl
     return (keys >> 32).astype(np.int32).view(np.float32), found
 
 
-def blocks(n: int, entries_per_row: int) -> list[slice]:
-    """Cut n rows into slices for the threads; as many as there are threads hold at most `BLOCK` entries."""
-    return cut(n, min(block() // max(1, entries_per_row), max(MANY, -(-n // int(faiss.omp_get_max_threads())))))
-
-
-def block() -> int:
-    """Return how many distances one thread may hold at a time."""
-    return BLOCK // int(faiss.omp_get_max_threads())
-
-
-def batches(n: int, entries_per_row: int) -> list[slice]:
-    """Cut n queries into slices of at least one that hold at most `BATCH` candidates."""
-    return cut(n, BATCH // max(1, entries_per_row))
-
-
-def cut(n: int, step: int) -> list[slice]:
-    step = max(1, step)
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
-
-
-def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
-    """Return squared distances and row numbers of the k rows of y nearest to each row of x, both (n, min(k, len(y)))."""
-    k = min(k, len(y))
-    if len(x) < FEW:
-        return smallest(distances_to_all(x, y), k)
-    D = np.empty((len(x), k), np.float32)
-    I = np.empty((len(x), k), np.int64)
-    centre = y.mean(axis=0)
-    right = right_factor(y, centre).T
-
-    def scan(rows: slice) -> None:
-        D[rows], I[rows] = smallest(np.maximum(left_factor(x[rows], centre) @ right, 0), k)
-
-    in_threads(scan, blocks(len(x), len(y)))
-    return D, I
-
-
-def distances_to_all(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
-    """Return all squared distances between rows of x (n, d) and rows of y (k, d), summed directly: (n, k)."""
-    D = np.empty((len(x), len(y)), np.float32)
-    for row, distances in zip(x, D, strict=True):
-        faiss.fvec_L2sqr_ny(*map(faiss.swig_ptr, (distances, row, y)), *y.shape[::-1])
-    return D
-
-
-def refine(x: FloatMatrix, y: FloatMatrix, candidates: IdMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
-    """Return the k nearest among each row's candidates (row numbers of y, -1 for none) by directly summed distances.
-
-    Shapes (n, k), padded with +inf and -1; ties go to the lower row number.
-    """
-    if len(y) == 0:
-        return pad(np.empty((len(x), 0), np.float32), np.empty((len(x), 0), np.int64), k)
-    D, I = smallest(distances_to(x, y, candidates), min(k, candidates.shape[1]), candidates)
-    return pad(D, I, k)
-
-
-def distances_to(x: FloatMatrix, y: FloatMatrix, candidates: IdMatrix) -> FloatMatrix:
-    """Return the squared distance of each row of x (n, d) to its candidates among the rows of y, (n, c), summed directly.
-
-    A candidate of -1 is at distance +inf.
-    """
-    D = np.empty(candidates.shape, np.float32)
-    candidates = np.ascontiguousarray(candidates, np.int64)
-    faiss.fvec_L2sqr_by_idx(*map(faiss.swig_ptr, (D, x, y, candidates)), x.shape[1], *D.shape)
-    return D
-
-
-def distances_to_pairs(x: FloatMatrix, y: FloatMatrix, i: IdMatrix, j: IdMatrix) -> npt.NDArray[np.float32]:
-    """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,), summed directly."""
-    D = np.empty(len(i), np.float32)
-    faiss.pairwise_indexed_L2sqr(x.shape[1], len(i), *map(faiss.swig_ptr, (x, i, y, j, D)))
-    return D
+def at(values: Ids, places: IdMatrix) -> IdMatrix:
+    """Return values[places], -1 where the place is -1."""
+    return np.append(values, -1)[places]
 
 
 def compacted(numbers: IdMatrix, bound: int) -> tuple[IdMatrix, IdMatrix]:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mlpq import _check
 from mlpq._check import Array, FloatMatrix, IdMatrix
-from mlpq.distance import blocks
+from mlpq._parallel import blocks
 from mlpq.index import MultiLevelPQ
 
 T = TypeVar("T")

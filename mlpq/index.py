@@ -15,10 +15,9 @@ from tqdm.auto import tqdm
 
 from mlpq import _check, storage, visits
 from mlpq._check import Array, FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads, undisturbed
+from mlpq._parallel import batches, in_threads, undisturbed
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
 from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner, candidates, owners_of_cells
-from mlpq.distance import SPARE, batches
 from mlpq.lists import Ids, InvertedLists, appended
 from mlpq.pq import ProductQuantizer
 from mlpq.reduction import Reduction
@@ -194,8 +193,8 @@ class MultiLevelPQ:
             k: neighbours per query.
             nprobe: inner cells scanned per query; more than n_inner counts as n_inner.
             n_outer_probe: look for those cells in this many nearest outer clusters only; None looks in all.
-            rerank: r > 0 orders the best r * k, and codes level with the last, by exact distance; needs
-                keep_originals=True.
+            rerank: r > 0 orders the best r * k, and codes that rounding cannot tell from the last, by exact distance;
+                needs keep_originals=True.
 
         Returns:
             D (nq, k) float32 squared distances (asymmetric; exact with rerank) and I (nq, k) int64 ids, nearest
@@ -213,7 +212,7 @@ class MultiLevelPQ:
         if rerank and not self.keep_originals:
             raise RuntimeError("rerank needs the original vectors: create the index with keep_originals=True")
         x = _check.matrix(xq, "xq", self.d)
-        shortlist = rerank * k if rerank else k + SPARE
+        shortlist = max(1, rerank) * k
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 
         for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist, self.clusters.d)):

@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads, quick_training
+from mlpq._parallel import blocks, in_threads, quick_training
+from mlpq.bounds import gamma, moved, offset, within_reach
 from mlpq.clustering import MAX_SEED
-from mlpq.distance import blocks, pad, smallest
+from mlpq.distance import at, compacted, k_nearest, pad
 
 Array3 = npt.NDArray[np.float32]
 
@@ -87,9 +88,11 @@ class ProductQuantizer:
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         pq.cp.seed = self.seed
         pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points per codeword
+        origin = offset(x, self.m)
         with quick_training():
-            pq.train(x)
+            pq.train(moved(x, origin))
         self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
+        self.codebooks += origin.reshape(self.m, 1, self.dsub)
         self.__dict__.pop("_norms", None)
         return self
 
@@ -104,11 +107,13 @@ class ProductQuantizer:
         x = _check.matrix(x, "x", self.d)
         # q_j(x_j) is the nearest codeword of each sub-space: eq. (8). Faiss looks for it, since a plain argmin gives
         # other codes where codewords coincide, as they do for sub-vectors that are mostly zero.
+        origin = offset(self.codebooks.transpose(1, 0, 2).reshape(self.ksub, self.d), self.m)
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
-        faiss.copy_array_to_vector(self.codebooks.ravel(), pq.centroids)
+        codewords = self.codebooks - origin.reshape(self.m, 1, self.dsub)
+        faiss.copy_array_to_vector(codewords.ravel(), pq.centroids)
         codes = np.empty((len(x), self.code_size), np.uint8)
         for rows in blocks(len(x), self.m * self.ksub):  # Faiss holds all distances to all codewords at once
-            codes[rows] = pq.compute_codes(x[rows])
+            codes[rows] = pq.compute_codes(moved(x[rows], origin))
         return codes
 
     def decode(self, codes: npt.ArrayLike) -> FloatMatrix:
@@ -119,7 +124,9 @@ class ProductQuantizer:
             TypeError, ValueError: codes are not uint8, or not (n, code_size).
         """
         _check.trained(self.is_trained, "ProductQuantizer", "decode")
-        indices = unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits)
+        return self._decoded(unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits))
+
+    def _decoded(self, indices: Array) -> FloatMatrix:
         codewords = self.codebooks.reshape(-1, self.dsub)
         decoded: FloatMatrix = codewords.take(indices + self._starts, axis=0).reshape(len(indices), self.d)
         return decoded
@@ -135,7 +142,7 @@ class ProductQuantizer:
         """
         _check.trained(self.is_trained, "ProductQuantizer", "distance_table")
         x = _check.matrix(xq, "xq", self.d)
-        tables, norms = self._tables(x)
+        tables, norms, _ = self._tables(x)
         distances: Array3 = np.maximum((tables + norms[:, None]).transpose(2, 0, 1), 0, order="C")
         return distances
 
@@ -167,16 +174,17 @@ class ProductQuantizer:
         in_threads(scan, blocks(len(x), max(len(indices), self.m * self.ksub)))
         return pad(D, I, k)
 
-    def _tables(self, x: FloatMatrix) -> tuple[Array3, FloatMatrix]:
-        """Return distance tables (m, ksub, n) less the queries' norms, and those norms (m, n).
+    def _tables(self, x: FloatMatrix) -> tuple[Array3, FloatMatrix, FloatMatrix]:
+        """Return distance tables (m, ksub, n) less the queries' norms, those norms (m, n), and those of codewords (m, ksub).
 
-        Both are shifted to the mean of the codewords, against rounding.
+        All are shifted to the mean of the codewords, against rounding.
         """
         centre = self.codebooks.mean(axis=1)
         x = x - centre.ravel()
         codebooks = self.codebooks - centre[:, None]
         norms: FloatMatrix = np.einsum("njd,njd->jn", *[x.reshape(len(x), self.m, self.dsub)] * 2)
-        return tables(codebooks, squared_norms(codebooks), x), norms
+        squares = squared_norms(codebooks)
+        return tables(codebooks, squares, x), norms, squares
 
     @cached_property
     def _norms(self) -> FloatMatrix:
@@ -197,12 +205,18 @@ class ProductQuantizer:
 
     def _scan(self, x: FloatMatrix, indices: Array, k: int) -> tuple[FloatMatrix, IdMatrix]:
         """Return the min(k, n) nearest of n codes: the loops over codes and queries are NumPy's."""
-        tables, norms = self._tables(x)
+        tables, norms, codewords = self._tables(x)
         D = tables[0][indices[:, 0]]  # (n, nq)
         for j in range(1, self.m):
             D += tables[j][indices[:, j]]
-        D += norms.sum(axis=0)
-        return smallest(np.maximum(D.T, 0, order="C"), min(k, len(indices)))
+        squares = norms.sum(axis=0)
+        error = 4 * gamma(2 * self.d + 16) * (squares + codewords.max(axis=1).sum())  # of entries and of their sums
+        L = np.ascontiguousarray(D.T) + (squares - error)[:, None]
+        limit = np.full(len(x), np.inf, np.float32)
+        queries, rows = within_reach(L, 2 * error, np.zeros(len(indices), np.float32), limit, k, self.d)
+        some, numbers = compacted(rows, len(indices))
+        D, I = k_nearest(x, self._decoded(indices[some]), queries, numbers, min(k, len(indices)))
+        return D, at(some, I)
 
 
 def tables(codebooks: Array3, norms: FloatMatrix, x: FloatMatrix) -> Array3:

@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import FloatMatrix
-from mlpq._parallel import in_threads
+from mlpq._parallel import blocks, in_threads
 from mlpq.clustering import sample
-from mlpq.distance import blocks
 
 POINTS = 10_000  # a sample of this size gives the components
 
@@ -36,7 +35,7 @@ class Reduction:
     def fit(cls, x: FloatMatrix, dim: int, m: int, seed: int) -> Self:
         """Find the dim directions of largest variance of x (n, d), and deal them out to m sub-vectors."""
         part = x[sample(len(x), POINTS, seed)]
-        mean = part.mean(axis=0)
+        mean = part.mean(axis=0, dtype=np.float64).astype(np.float32)
         variances, directions = np.linalg.eigh((part - mean).T @ (part - mean))
         largest = np.argsort(-variances, kind="stable")[:dim]
         return cls(mean, np.ascontiguousarray(directions[:, largest[deal(variances[largest], m)]], np.float32))
@@ -46,8 +45,7 @@ class Reduction:
         y = np.empty((len(x), self.axes.shape[1]), np.float32)
 
         def reduce(rows: slice) -> None:
-            np.matmul(x[rows], self.axes, out=y[rows])
-            y[rows] -= self.mean @ self.axes
+            np.matmul(x[rows] - self.mean, self.axes, out=y[rows])
 
         in_threads(reduce, blocks(len(x), 4 * x.shape[1]))
         return y

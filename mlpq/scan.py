@@ -7,21 +7,23 @@ give the same asymmetric distances.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpq import visits
 from mlpq._check import Codes, FloatMatrix, IdMatrix
-from mlpq.distance import compacted, distances_to, distances_to_pairs, left_factor, pad, right_factor, smallest
-from mlpq.lists import Ids
-from mlpq.visits import Floats, Run
+from mlpq._parallel import block, cut
+from mlpq.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
+from mlpq.distance import at, best, compacted, distances_to_pairs
+from mlpq.visits import Originals, Run
 
 if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
 
 KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
-CLOSE = 0.01  # of the squares summed: below, sums from tables lose digits, and distances are computed anew
 FEW = 10  # queries that visit a cell, on average, from which on it is decoded
 
 
@@ -38,54 +40,58 @@ class Scanner:
     """
 
     def __init__(self, index: MultiLevelPQ, x: FloatMatrix, rerank: bool) -> None:
-        self.index, self.x, self.rerank = index, x, rerank
+        self.index, self.x = index, x
+        self.originals = Originals(x, partial(originals, index)) if rerank else None
         self.z = index.reduction(x) if index.reduction else x
         self.lists, self.centroids = index.lists, index.clusters.inner_centroids
-        self.kept: dict[tuple[int, int], FloatMatrix] = {}
+        self.kept: dict[tuple[int, int], Factor] = {}
 
     def search(self, k: int, shortlist: int, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
-        """Return distances and ids of the k best among the cells probed; the best `shortlist` by code are rescored."""
+        """Return distances and ids of the k best among the cells probed; `originals` order the best `shortlist` anew."""
         probes = self.index.clusters.probe(self.z, nprobe, n_outer_probe)
         if probes.size >= FEW * len(self.centroids):
-            return visits.search(self.lists, probes, k, shortlist, self.distances, self.rescore, self.z.shape[1])
+            return visits.search(self.lists, probes, k, shortlist, self, self.z.shape[1], self.originals)
         found = [self._search_one(q, probes[q], k, shortlist) for q in range(len(probes))]
         return np.concatenate([D for D, _ in found]), np.concatenate([I for _, I in found])
 
     # ---- many queries: cell by cell ----------------------------------------------------------------------------
 
-    def distances(self, run: Run) -> list[FloatMatrix]:
-        """Return the asymmetric distances of the queries that visit a piece to all its codes; see `visits.Distances`."""
-        left, right = left_factor(self.z[run.queries], self.centroids[run.cells]), self._right(run)
-        D, i, j = [], 0, 0
-        for n, size in zip(run.counts.tolist(), run.sizes.tolist(), strict=True):
-            D.append(left[i : i + n] @ right[j : j + size].T)
-            i, j = i + n, j + size
-        return D
-
-    def _right(self, run: Run) -> FloatMatrix:
-        """Return the right factor for the codes of a run; a batch meets each twice, and small ones are kept."""
+    def factors(self, run: Run) -> tuple[Factor, Factor]:
+        """Return both sides of the asymmetric distances; a batch meets each run twice, and the right side is kept if small."""
+        left = left_factor(self.z[run.queries], self.centroids[run.cells])
         start, stop = run.offsets[[0, -1]].tolist()
-        if (kept := self.kept.pop((start, stop), None)) is not None:
-            return kept
-        right = right_factor(self._decoded(np.repeat(run.owners, run.sizes), self.lists.rows[start:stop]))
-        if len(self.lists.rows) * right.shape[1] <= KEEP:
-            self.kept[start, stop] = right
-        return right
+        right = self.kept.pop((start, stop), None)
+        if right is None:
+            right = right_factor(self._decoded(np.repeat(run.owners, run.sizes), self.lists.rows[start:stop]))
+            if self.lists.rows.shape[0] * right.rows.shape[1] <= KEEP:
+                self.kept[start, stop] = right
+        return left, right
 
-    def rescore(self, run: Run, pairs: Ids, rows: Ids) -> Floats:
-        """Return better distances of pairs of a query and a row; see `visits.Rescore`. Each row is fetched once.
-
-        With `rerank` they are exact, else those by code, summed directly.
-        """
+    def sums(self, run: Run, pairs: Ids, rows: Ids) -> tuple[Floats, Floats]:
+        """Return asymmetric distances of pairs of a query and a row, and their errors; see `visits.Sums`."""
         start, stop = run.offsets[[0, -1]].tolist()
         some, j = compacted(rows - start, stop - start)
-        some += start
-        if self.rerank:
-            return distances_to_pairs(self.x, self._originals(some), run.queries[pairs], j)
         some_pairs, i = compacted(pairs, len(run.queries))
         residuals = self.z[run.queries[some_pairs]] - self.centroids[run.cells[some_pairs]]
-        cells = run.owners[np.searchsorted(run.offsets, some, side="right") - 1]
-        return distances_to_pairs(residuals, self._decoded(cells, self.lists.rows[some]), i, j)
+        cells = run.owners[np.searchsorted(run.offsets, some + start, side="right") - 1]
+        D = distances_to_pairs(residuals, self._decoded(cells, self.lists.rows[some + start]), i, j)
+        return D, self._errors(D)
+
+    def exact(self, queries: Ids, rows: Ids) -> npt.NDArray[np.float64]:
+        """Return asymmetric distances (n,) of these queries to these rows in float64."""
+        exact = np.empty(len(rows))
+        for part in cut(len(rows), block() // (8 * self.z.shape[1])):
+            cells = np.searchsorted(self.lists.offsets, rows[part], side="right") - 1
+            residuals = np.subtract(self.z[queries[part]], self.centroids[cells], dtype=np.float64)
+            exact[part] = np.square(residuals - self._decoded(cells, self.lists.rows[rows[part]])).sum(axis=1)
+        return exact
+
+    def _errors(self, D: Floats) -> Floats:
+        """Return the rounding errors of asymmetric distances, at most: of sums, and of residuals no longer than these."""
+        longest = np.sqrt(D) + self.index.quantizers.radius
+        error = gamma(2)
+        errors: Floats = rounding(D, self.z.shape[1]) + error * longest * (2 * np.sqrt(D) + error * longest)
+        return errors
 
     # ---- few queries: one by one -------------------------------------------------------------------------------
 
@@ -94,18 +100,31 @@ class Scanner:
         cells = cells[cells >= 0]
         offsets, sizes = self.lists.offsets[cells], self.lists.sizes[cells]
         residuals = self.z[q] - self.centroids[cells]
+        places = self._candidates(residuals, cells, sizes, shortlist)
+        ends = np.cumsum(sizes)
+        ranks = np.searchsorted(ends, places, side="right")
+        rows, queries = places + (offsets - ends + sizes)[ranks], np.zeros(len(places), np.int64)
+        numbers, ids = np.arange(len(rows)), self.lists.ids[rows]
+        if self.originals:
+            D = distances_to_pairs(self.x[q : q + 1], self.originals.vectors(rows), queries, numbers)
+            error = rounding(D, self.x.shape[1])
+        else:
+            D = distances_to_pairs(residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, numbers)
+            error = self._errors(D)
+        exact = (self.originals or self).exact
+        D, chosen = best(1, k, queries, D, error, ids, lambda some: exact(queries[some] + q, rows[some]))
+        return D, at(ids, chosen)
+
+    def _candidates(self, residuals: FloatMatrix, cells: Ids, sizes: Ids, shortlist: int) -> Ids:
+        """Return which codes of some cells could be among the best `shortlist` of one query, by distance tables."""
         D = self._by_tables(residuals, cells)
-        best = np.argpartition(D, shortlist - 1)[:shortlist] if shortlist < len(D) else np.arange(len(D))
-        D, ends = D[best], np.cumsum(sizes)
-        ranks = np.searchsorted(ends, best, side="right")
-        rows = best + (offsets - ends + sizes)[ranks]
-        if self.rerank:
-            D = distances_to(self.x[q : q + 1], self._originals(rows), np.arange(len(rows))[None])[0]
-        elif len(D) and D.min() < CLOSE * np.vdot(residuals, residuals):
-            D = distances_to_pairs(
-                residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, np.arange(len(D))
-            )
-        return pad(*smallest(np.maximum(D, 0)[None], min(k, len(D)), self.lists.ids[rows][None]), k)
+        if shortlist >= len(D):
+            return np.arange(len(D))
+        d = residuals.shape[1]
+        squares = np.einsum("ij,ij->i", residuals, residuals) + self.index.quantizers.radius**2
+        error = np.repeat(4 * gamma(2 * d + 16) * squares, sizes)  # of entries, their sum, and the residual's square
+        limit = reach(np.partition(D + error, shortlist - 1)[shortlist - 1], d)
+        return np.flatnonzero(D - error <= limit)
 
     def _by_tables(self, residuals: FloatMatrix, cells: Ids) -> Floats:
         """Return the distances of one query, by its residuals, to all codes of some cells, whose products are shared."""
@@ -122,6 +141,8 @@ class Scanner:
     def _decoded(self, cells: Ids, codes: Codes) -> FloatMatrix:
         return self.index.quantizers.decode(self.index.codebook_of_cell[cells], codes)
 
-    def _originals(self, rows: Ids) -> FloatMatrix:
-        originals: FloatMatrix = self.index.originals[self.lists.ids[rows]].astype(np.float32)
-        return originals
+
+def originals(index: MultiLevelPQ, rows: Ids) -> FloatMatrix:
+    """Return the vectors (n, d), as they came, whose codes stand in some rows (n,) of the lists."""
+    vectors: FloatMatrix = index.originals[index.lists.ids[rows]].astype(np.float32)
+    return vectors

@@ -7,19 +7,17 @@ cells is therefore prepared in a few large operations, and only what depends on 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._parallel import in_threads
-from mlpq.distance import block, blocks, pad, smallest
-from mlpq.lists import Ids, InvertedLists
+from mlpq._parallel import MANY, block, blocks, in_threads
+from mlpq.bounds import Factor, Floats, Ids, reach, rounding, within_reach
+from mlpq.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs
+from mlpq.lists import InvertedLists
 
-Floats = npt.NDArray[np.float32]
-
-WIDE = 8  # times as many places as candidates: then a table of candidates by query is too wide
 PIECE = 1 << 22  # numbers in a piece of a cell, at most
 RUNS = 16  # about as many runs of cells in a batch, so that threads end together
 
@@ -82,31 +80,74 @@ class Found(NamedTuple):
     run: Run
     pairs: Ids  # which pair of run.queries found it
     rows: Ids
-    D: Floats
+    low: Floats  # the distance lies between these two
+    high: Floats
 
     @property
     def queries(self) -> Ids:
         return self.run.queries[self.pairs]
 
+    def some(self, which: npt.NDArray[Any]) -> Found:
+        return Found(self.run, self.pairs[which], self.rows[which], self.low[which], self.high[which])
 
-# distances(run) -> piece by piece, D (queries that visit it, rows in it)
-Distances = Callable[[Run], list[FloatMatrix]]
-# rescore(run, pairs (n,), rows (n,)) -> D (n,): better distances of the queries of these pairs to these rows
-Rescore = Callable[[Run, Ids, Ids], Floats]
+
+class Sums(Protocol):
+    """Sums the squared differences between queries and rows."""
+
+    def sums(self, run: Run, pairs: Ids, rows: Ids) -> tuple[Floats, Floats]:
+        """Return the distances (n,), in float32, of the queries of these pairs to these rows, and their errors at most."""
+
+    def exact(self, queries: Ids, rows: Ids) -> npt.NDArray[np.float64]:
+        """Return the distances (n,) of these queries to these rows, in float64."""
+
+
+class Compares(Sums, Protocol):
+    """Compares all the rows of a run with the queries that visit them."""
+
+    def factors(self, run: Run) -> tuple[Factor, Factor]:
+        """Return what is multiplied, piece by piece: the left factor of run.queries, the right factor of the rows."""
+
+
+class Originals:
+    """Compares queries x (nq, d) with vectors as they came.
+
+    Args:
+        vectors: the (n, d) float32 vectors of some rows (n,).
+    """
+
+    def __init__(self, x: FloatMatrix, vectors: Callable[[Ids], FloatMatrix]) -> None:
+        self.x, self.vectors = x, vectors
+
+    def sums(self, run: Run, pairs: Ids, rows: Ids) -> tuple[Floats, Floats]:
+        some, j = compacted(rows - run.offsets[0], int(run.offsets[-1] - run.offsets[0]))  # each row is fetched once
+        D = distances_to_pairs(self.x, self.vectors(some + run.offsets[0]), run.queries[pairs], j)
+        return D, rounding(D, self.x.shape[1])
+
+    def exact(self, queries: Ids, rows: Ids) -> npt.NDArray[np.float64]:
+        some, j = np.unique(rows, return_inverse=True)
+        return exact_to_pairs(self.x, self.vectors(some), queries, j)
 
 
 def search(
-    lists: InvertedLists, probes: IdMatrix, k: int, shortlist: int, distances: Distances, rescore: Rescore, width: int
+    lists: InvertedLists,
+    probes: IdMatrix,
+    k: int,
+    shortlist: int,
+    rows: Compares,
+    width: int,
+    originals: Sums | None = None,
 ) -> tuple[FloatMatrix, IdMatrix]:
-    """Scan the cells in `probes` (nq, nprobe; -1 for none) and return the k nearest rows of each query.
+    """Scan the cells in `probes` (nq, nprobe; -1 for none) and return the k nearest rows of each query, in exact order.
 
     The nearest cell of each query comes first: its best `shortlist` rows bound what is worth keeping elsewhere.
 
     Args:
         lists: whose rows are searched.
-        shortlist: at least k; as many rows of each query, and those level with the last, go to `rescore`.
-        distances, rescore: as described above.
-        width: numbers that `distances` holds for each row and for each query, besides the result.
+        shortlist: at least k; as many rows of each query, and those that rounding cannot tell from the last, are compared
+            again.
+        rows: compares them.
+        width: the dimension of what `rows` compares.
+        originals: compares again; else `rows` does.
 
     Returns:
         D (nq, k) and I (nq, k), ids; ties go to the lower id. Padded with +inf and -1.
@@ -117,27 +158,36 @@ def search(
     nearest, others = pieces.visited(probes[:, :1]), pieces.visited(probes[:, 1:])
     cuts = ranges(pieces, np.concatenate([nearest[0], others[0]]), width)
 
-    def scan_nearest(run: Run) -> None:
-        D = distances(run)
-        kth = np.concatenate([last(part, shortlist) for part in D])
-        bound[run.queries] = np.minimum(bound[run.queries], kth)  # any k-th smallest is one, should threads collide
-        found.append(within(run, D, bound[run.queries], shortlist))
+    def scan(run: Run) -> Found:
+        hits = within(run, *rows.factors(run), bound[run.queries], shortlist)
+        found.append(uncrowded(hits, shortlist, lists.ids, rows))
+        return found[-1]
 
-    def scan(run: Run) -> None:
-        found.append(within(run, distances(run), bound[run.queries], shortlist))
+    def scan_nearest(run: Run) -> None:
+        hits = scan(run)
+        pairs, firsts, counts = np.unique(hits.pairs, return_index=True, return_counts=True)
+        enough = counts >= shortlist
+        if enough.any():  # any shortlist of rows bounds the best one, should threads collide here
+            queries, farthest = run.queries[pairs[enough]], np.maximum.reduceat(hits.high, firsts)[enough]
+            bound[queries] = np.minimum(bound[queries], reach(farthest, width))
 
     in_threads(scan_nearest, runs(pieces, *nearest, cuts, width))
     in_threads(scan, runs(pieces, *others, cuts, width))
-    limit = last_of_each(found, len(probes), shortlist)
+    limit = reach(last_of_each(found, len(probes), shortlist), width)
+    again = originals or rows
 
-    def again(i: int) -> None:
-        run, pairs, rows, D = found[i]
-        kept = np.flatnonzero(D <= limit[found[i].queries])
-        found[i] = Found(run, pairs[kept], rows[kept], rescore(run, pairs[kept], rows[kept]))
+    summed: list[tuple[Ids, Ids, Floats, Floats]] = []
 
-    in_threads(again, range(len(found)))
-    D, I = by_query(found, len(probes), lists.ids, k)
-    return pad(*smallest(D, min(k, D.shape[1]), I), k)
+    def sum_again(hits: Found) -> None:
+        hits = hits.some(hits.low <= limit[hits.queries])
+        summed.append((hits.queries, hits.rows, *again.sums(hits.run, hits.pairs, hits.rows)))
+
+    in_threads(sum_again, found)
+    queries, numbers = joined([s[0] for s in summed], np.int64), joined([s[1] for s in summed], np.int64)
+    D, error = joined([s[2] for s in summed], np.float32), joined([s[3] for s in summed], np.float32)
+    ids = lists.ids[numbers]
+    D, places = best(len(probes), k, queries, D, error, ids, lambda some: again.exact(queries[some], numbers[some]))
+    return D, at(ids, places)
 
 
 def entries(lists: InvertedLists, nprobe: int, shortlist: int, width: int) -> int:
@@ -178,71 +228,58 @@ def runs(pieces: Pieces, visited: Ids, queries: Ids, cuts: list[tuple[int, int]]
     return [run for run in found if len(run.queries)]
 
 
-def within(run: Run, D: list[FloatMatrix], limits: Floats, k: int) -> Found:
-    """Return the rows of a run at most as far as the limits: of each query about k in a piece at most.
-
-    Where the limits let through more than twice as many, as when a nearest piece was too small to give one, the k
-    smallest of each row of D are taken.
-
-    Args:
-        D: distances, piece by piece.
-        limits: (pairs of the run,).
-    """
-    firsts = np.cumsum(run.counts) - run.counts
-    hits = []
-    for first, part in zip(firsts.tolist(), D, strict=True):
-        some = np.flatnonzero(part <= limits[first : first + len(part), None])
-        if len(some) > 2 * k * len(part):
-            _, columns = smallest(np.maximum(part, 0), min(k, part.shape[1]))
-            some = (columns + part.shape[1] * np.arange(len(part))[:, None]).ravel()
-        hits.append(some)
-    numbers = np.repeat(np.arange(len(D)), [len(some) for some in hits])  # which piece of the run
-    pairs, rows = np.divmod(np.concatenate(hits), run.sizes[numbers])
-    D_hits = np.concatenate([part.ravel()[some] for part, some in zip(D, hits, strict=True)])
-    rows += run.offsets[:-1][numbers]
-    return Found(run, pairs + firsts[numbers], rows, np.maximum(D_hits, 0))
+def within(run: Run, left: Factor, right: Factor, limits: Floats, k: int) -> Found:
+    """Return the rows of a run that could be among the k nearest of a piece, and within the limits (pairs of the run,)."""
+    pairs, rows, low, i, j = [], [], [], 0, 0
+    for n, size in zip(run.counts.tolist(), run.sizes.tolist(), strict=True):
+        own, other = slice(i, i + n), slice(j, j + size)
+        L = left.rows[own] @ right.rows[other].T
+        q, columns = within_reach(
+            L, left.allowance[own], right.allowance[other], limits[own], k, left.rows.shape[1] - 2
+        )
+        pairs.append(q + i)
+        rows.append(columns + j)
+        low.append(L[q, columns])
+        i, j = own.stop, other.stop
+    all_pairs, all_rows, all_low = np.concatenate(pairs), np.concatenate(rows), np.concatenate(low)
+    high = all_low + left.allowance[all_pairs] + right.allowance[all_rows]
+    return Found(run, all_pairs, all_rows + run.offsets[0], np.maximum(all_low, 0), np.maximum(high, 0))
 
 
-def last(D: FloatMatrix, k: int) -> Floats:
-    """Return the k-th smallest of each row of D (n, c), +inf where there are fewer."""
-    if k > D.shape[1]:
-        return np.full(len(D), np.inf, np.float32)
-    kth: Floats = np.partition(D, k - 1, axis=1)[:, k - 1]
-    return kth
+def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
+    """Return the candidates; of a pair with very many, just the k nearest: there products say too little, or all are level."""
+    crowded = np.bincount(found.pairs, minlength=len(found.run.queries)) > max(CROWD * k, MANY)
+    if not crowded.any():
+        return found
+    some = np.flatnonzero(crowded[found.pairs])
+    hits = found.some(some)
+    D, error = rows.sums(found.run, hits.pairs, hits.rows)
+    hits = hits._replace(low=np.maximum(D - error, 0), high=D + error)
+    _, places = best(
+        len(crowded),
+        k,
+        hits.pairs,
+        D,
+        error,
+        ids[hits.rows],
+        lambda part: rows.exact(hits.queries[part], hits.rows[part]),
+    )
+    found.low[some], found.high[some] = hits.low, hits.high
+    kept = ~crowded[found.pairs]
+    kept[some[places[places >= 0]]] = True
+    return found.some(kept)
 
 
 def last_of_each(found: list[Found], nq: int, k: int) -> Floats:
-    """Return the k-th smallest distance of each query, (nq,), +inf where it has fewer candidates."""
-    queries, D = joined([f.queries for f in found], np.int64), joined([f.D for f in found], np.float32)
-    keys = queries << 32 | D.view(np.int32)  # bits of floats that are not negative sort as the floats do
+    """Return what the k-th smallest distance of each query is at most, (nq,); +inf where it has fewer."""
+    queries, high = joined([f.queries for f in found], np.int64), joined([f.high for f in found], np.float32)
+    keys = queries << 32 | high.view(np.int32)  # bits of floats that are not negative sort as the floats do
     keys.sort()
     counts = np.bincount(queries, minlength=nq)
     limit = np.full(nq, np.inf, np.float32)
     enough = np.flatnonzero(counts >= k)
     limit[enough] = keys[(np.cumsum(counts) - counts)[enough] + k - 1].astype(np.int32).view(np.float32)
     return limit
-
-
-def by_query(found: list[Found], nq: int, ids: Ids, k: int) -> tuple[FloatMatrix, IdMatrix]:
-    """Bring candidates together by query: D and I, both (nq, most that any query has), padded with +inf and -1.
-
-    A few queries with very many candidates, all level, would make that wide: then only the k best of each are taken.
-    """
-    queries, D = joined([f.queries for f in found], np.int64), joined([f.D for f in found], np.float32)
-    I = ids[joined([f.rows for f in found], np.int64)]
-    counts = np.bincount(queries, minlength=nq)
-    if nq * int(counts.max(initial=0)) > WIDE * len(D):
-        order = np.lexsort((I, D, queries))
-        order = order[np.arange(len(order)) - (np.cumsum(counts) - counts)[queries[order]] < k]
-        queries, counts = queries[order], np.minimum(counts, k)
-    else:
-        order = np.argsort(queries.astype(np.min_scalar_type(nq)), kind="stable")  # short integers sort by radix
-        queries = queries[order]
-    width = int(counts.max(initial=0))
-    places = np.arange(len(order)) + (width * np.arange(nq) - (np.cumsum(counts) - counts))[queries]
-    best_D, best_I = np.full((nq, width), np.inf, np.float32), np.full((nq, width), -1, np.int64)
-    best_D.ravel()[places], best_I.ravel()[places] = D[order], I[order]
-    return best_D, best_I
 
 
 def joined(arrays: list[npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:

@@ -62,7 +62,7 @@ def test_outer_probe_keeps_to_the_nearest_outer_clusters(ds: mlpq.Dataset, n_out
 def test_large_batches_are_cut_into_blocks(ds: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     km = mlpq.TwoLevelKMeans(ds.d, 25, 4).train(ds.xb[:3000])
     whole, pruned = km.probe(ds.xq, 5), km.probe(ds.xq, 5, 2)
-    monkeypatch.setattr("mlpq.distance.BLOCK", 2500)
+    monkeypatch.setattr("mlpq._parallel.BLOCK", 2500)
     assert np.array_equal(km.probe(ds.xq, 5), whole)
     assert np.array_equal(km.probe(ds.xq, 5, 2), pruned)
 

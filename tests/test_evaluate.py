@@ -59,7 +59,7 @@ def test_recall_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     I, gt = rng.permuted(np.tile(np.arange(50), (2, 300, 1)), axis=2)
     whole = mlpq.recall_at_k(I, gt, 20)
     assert 0.35 < whole < 0.45
-    monkeypatch.setattr("mlpq.distance.BLOCK", 1000)
+    monkeypatch.setattr("mlpq._parallel.BLOCK", 1000)
     assert mlpq.recall_at_k(I, gt, 20) == whole
 
 

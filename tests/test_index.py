@@ -187,7 +187,7 @@ def test_batches_of_any_size_give_the_same(blobs: mlpq.Dataset, monkeypatch: pyt
     single = [index.search(q[None], 10, nprobe=3) for q in blobs.xq]
     assert np.array_equal(np.concatenate([i for _, i in single]), I)
     np.testing.assert_allclose(np.concatenate([d for d, _ in single]), D, rtol=1e-4)
-    monkeypatch.setattr("mlpq.distance.BLOCK", 300)
+    monkeypatch.setattr("mlpq._parallel.BLOCK", 300)
     assert np.array_equal(index.search(blobs.xq, 10, nprobe=3)[1], I)
 
 
@@ -294,7 +294,7 @@ def test_working_set_does_not_grow_with_the_batch(
     ds: mlpq.Dataset, trained: dict[str, mlpq.MultiLevelPQ], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = trained["inner"]
-    monkeypatch.setattr("mlpq.distance.BATCH", 1 << 20)
+    monkeypatch.setattr("mlpq._parallel.BATCH", 1 << 20)
 
     def beyond_results(nq: int) -> int:
         x = np.tile(ds.xq, (nq // len(ds.xq), 1))
@@ -313,8 +313,8 @@ def test_working_set_does_not_grow_with_a_cell(rerank: int, monkeypatch: pytest.
     whole = search()
     for name, numbers in {
         "visits.PIECE": 1 << 18,
-        "distance.BLOCK": 1 << 18,
-        "distance.BATCH": 1 << 17,
+        "_parallel.BLOCK": 1 << 18,
+        "_parallel.BATCH": 1 << 17,
         "scan.KEEP": 0,
     }.items():
         monkeypatch.setattr(f"mlpq.{name}", numbers)

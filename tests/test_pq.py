@@ -123,7 +123,7 @@ def test_large_batches_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     x, xq = RNG.standard_normal((200, 8)), RNG.standard_normal((90, 8))
     codes = pq.encode(x)
     D, I = pq.search(xq, codes, 5)
-    monkeypatch.setattr("mlpq.distance.BLOCK", 1000)
+    monkeypatch.setattr("mlpq._parallel.BLOCK", 1000)
     assert np.array_equal(pq.encode(x), codes)
     D_blocks, I_blocks = pq.search(xq, codes, 5)
     assert np.array_equal(I_blocks, I)

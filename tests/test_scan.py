@@ -11,7 +11,7 @@ from mlpq import scan, visits
 from mlpq.codebooks import Owner
 from mlpq.lists import InvertedLists
 from mlpq.reduction import Reduction, deal
-from mlpq.visits import Found, Pieces, Run, by_query, last_of_each, ranges, runs, within
+from mlpq.visits import Found, Pieces, Run, last_of_each, ranges, runs, uncrowded
 
 
 @pytest.fixture(scope="module")
@@ -79,35 +79,33 @@ def test_an_odd_number_of_subvectors_and_small_cells() -> None:
     np.testing.assert_allclose(D[:, :70], np.sort(plain_distances(index, ds.xq), axis=1), rtol=1e-4, atol=1e-4)
 
 
-def test_loose_bounds_let_through_no_more_than_the_shortlist() -> None:
-    run = Run(np.array([10, 16, 216]), np.array([1, 2]), np.array([2, 1]), np.array([7, 3, 7]))
-    D = [np.arange(12, dtype=np.float32).reshape(2, 6), np.arange(200, dtype=np.float32)[None]]
-    found = within(run, D, np.array([2, np.inf, np.inf], np.float32), 5)
-    assert found.pairs.tolist() == [0] * 3 + [1] * 6 + [2] * 5  # all that is allowed, up to twice the shortlist of 5
-    assert found.queries.tolist() == [7] * 3 + [3] * 6 + [7] * 5
-    assert found.rows.tolist() == [10, 11, 12, *range(10, 16), *range(16, 21)]
-    assert found.D.tolist() == [0, 1, 2, 6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4]
+def test_of_a_crowd_only_the_nearest_are_kept() -> None:
+    """A run of two queries for one piece: products say nothing of the first one's 400 rows, which sums then order."""
+    run = Run(np.array([10, 610]), np.array([1]), np.array([2]), np.array([7, 3]))
+    true = np.arange(600)[::-1] // 2  # row 610 - 1 - i is at distance i // 2, so two by two are level
 
+    class Sums:
+        def sums(self, run: Run, pairs: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            assert (pairs == 0).all()
+            return true[rows - 10].astype(np.float32), np.full(len(rows), 0.1, np.float32)
 
-@pytest.mark.parametrize("wide", [0, 8], ids=["only the best", "all"])
-def test_candidates_are_brought_together_by_query(wide: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "WIDE", wide)
-    run = Run(np.array([0, 4, 9]), np.array([0, 1]), np.array([2, 1]), np.array([2, 0, 2]))
-    D = np.array([4, 1, 2, 2], np.float32)
-    found = Found(run, np.array([0, 1, 2, 2]), np.array([5, 6, 7, 8]), D)
-    best_D, I = by_query([found], 3, 10 * np.arange(9)[::-1], 2)
-    if wide:
-        assert best_D.tolist() == [[1, np.inf, np.inf], [np.inf] * 3, [4, 2, 2]]
-        assert I.tolist() == [[20, -1, -1], [-1] * 3, [30, 10, 0]]
-    else:
-        assert best_D.tolist() == [[1, np.inf], [np.inf] * 2, [2, 2]]
-        assert I.tolist() == [[20, -1], [-1] * 2, [0, 10]]
-    assert last_of_each([found], 3, 2).tolist() == [np.inf, np.inf, 2]
+        def exact(self, queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+            assert (queries == 7).all()
+            return true[rows - 10].astype(float)
+
+    pairs, rows = np.repeat([0, 1], [400, 20]), np.append(np.arange(210, 610), np.arange(10, 30))
+    found = Found(run, pairs, rows, np.zeros(420, np.float32), np.full(420, 1e9, np.float32))
+    kept = uncrowded(found, 3, np.arange(1000), Sums())
+    assert kept.pairs.tolist() == [0] * 3 + [1] * 20
+    assert kept.rows.tolist() == [606, 608, 609, *range(10, 30)]  # of the two at distance 1, the one with the lower id
+    assert kept.low[:3] == pytest.approx([0.9, 0, 0])
+    assert kept.high[:3] == pytest.approx([1.1, 0.1, 0.1])
+    assert last_of_each([kept], 8, 3).tolist() == [np.inf] * 3 + [1e9] + [np.inf] * 3 + [pytest.approx(1.1)]
 
 
 @pytest.mark.parametrize("numbers", [2, 50, 10**6])
 def test_runs_cover_every_pair_once(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlpq.distance.BLOCK", 4000)
+    monkeypatch.setattr("mlpq._parallel.BLOCK", 4000)
     monkeypatch.setattr(visits, "PIECE", numbers)
     rng = np.random.default_rng(0)
     sizes = rng.integers(0, 60, 20)
