@@ -67,7 +67,9 @@ def best(
     counts = np.bincount(queries, minlength=n)
     firsts = np.cumsum(counts) - counts
     ranks = np.arange(len(order)) - firsts[queries]
-    close = np.append(False, (low[1:] <= high[:-1]) & (queries[1:] == queries[:-1]))  # to the one before: too close to tell
+    close = np.append(
+        False, (low[1:] <= high[:-1]) & (queries[1:] == queries[:-1])
+    )  # to the one before: too close to tell
     vague = (high - low > VAGUE * D) & (ranks < k)
     if close.any() or vague.any():
         chains = np.cumsum(~close) - 1  # those that are close to each other have one number

@@ -165,17 +165,16 @@ def search(
 
     def scan_nearest(run: Run) -> None:
         hits = scan(run)
-        pairs, firsts, counts = np.unique(hits.pairs, return_index=True, return_counts=True)
-        enough = counts >= shortlist
+        firsts = np.flatnonzero(np.diff(hits.pairs, prepend=-1))  # of each pair's candidates
+        enough = np.diff(firsts, append=len(hits.pairs)) >= shortlist
         if enough.any():  # any shortlist of rows bounds the best one, should threads collide here
-            queries, farthest = run.queries[pairs[enough]], np.maximum.reduceat(hits.high, firsts)[enough]
+            queries, farthest = hits.queries[firsts[enough]], np.maximum.reduceat(hits.high, firsts)[enough]
             bound[queries] = np.minimum(bound[queries], reach(farthest, width))
 
     in_threads(scan_nearest, runs(pieces, *nearest, cuts, width))
     in_threads(scan, runs(pieces, *others, cuts, width))
     limit = reach(last_of_each(found, len(probes), shortlist), width)
     again = originals or rows
-
     summed: list[tuple[Ids, Ids, Floats, Floats]] = []
 
     def sum_again(hits: Found) -> None:
@@ -255,15 +254,11 @@ def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
     hits = found.some(some)
     D, error = rows.sums(found.run, hits.pairs, hits.rows)
     hits = hits._replace(low=np.maximum(D - error, 0), high=D + error)
-    _, places = best(
-        len(crowded),
-        k,
-        hits.pairs,
-        D,
-        error,
-        ids[hits.rows],
-        lambda part: rows.exact(hits.queries[part], hits.rows[part]),
-    )
+
+    def exact(part: Ids) -> npt.NDArray[np.float64]:
+        return rows.exact(hits.queries[part], hits.rows[part])
+
+    _, places = best(len(crowded), k, hits.pairs, D, error, ids[hits.rows], exact)
     found.low[some], found.high[some] = hits.low, hits.high
     kept = ~crowded[found.pairs]
     kept[some[places[places >= 0]]] = True
