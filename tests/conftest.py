@@ -30,6 +30,15 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 expect.set_options(timeout=1000 * PATIENCE)
 
 
+LONGEST = """test_book test_explorers comparison bytes what-to-use choosing tour multi-level-search test_notebooks test_index
+residuals test_full test_properties test_site test_kill kmeans""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the workers end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
