@@ -14,6 +14,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell
 
 if "MLPQ_DATA_DIR" in os.environ:
@@ -21,6 +22,7 @@ if "MLPQ_DATA_DIR" in os.environ:
 if Path(os.environ.get("MLPQ_DATASET", "")).is_file():
     os.environ["MLPQ_DATASET"] = os.path.abspath(os.environ["MLPQ_DATASET"])
 
+PATIENCE = 120  # seconds: nbval awaits output for 5, and machines are busy
 MEMORY_LIMIT = 900_000  # kB, of the 1 GB that Binder gives
 DECIMAL = re.compile(r"\d+\.(\d+)")
 
@@ -59,6 +61,7 @@ def compare_outputs(
 
 def run_test(cell: Any) -> None:
     """Run a cell as nbval does, then look at the kernel's peak memory."""
+    cell.output_timeout = PATIENCE
     nbval_run_test(cell)
     status = Path(f"/proc/{cell.parent.kernel.km.provisioner.pid}/status")
     if status.is_file() and "MLPQ_DATASET" not in os.environ:
@@ -69,6 +72,13 @@ def run_test(cell: Any) -> None:
             )
 
 
+def await_reply(kernel: Any, msg_id: str, timeout: float = 0) -> Any:
+    """Wait for a kernel's reply as nbval does, but not too briefly."""
+    return nbval_await_reply(kernel, msg_id, max(timeout, PATIENCE))
+
+
+nbval_await_reply = RunningKernel.await_reply
+RunningKernel.await_reply = await_reply
 nbval_compare_outputs = IPyNbCell.compare_outputs
 IPyNbCell.compare_outputs = compare_outputs
 nbval_run_test = IPyNbCell.runtest

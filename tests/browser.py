@@ -1,4 +1,8 @@
-"""What the browser tests share: the book's pages, and a page that notes what goes wrong."""
+"""What the browser tests share: the book's pages, and a page that notes what happens on it."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import yaml
 from axe_playwright_python.sync_playwright import Axe
@@ -8,6 +12,23 @@ from tests.conftest import ROOT
 
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+CHAPTERS = [name for name in PAGES if (ROOT / f"{name}.ipynb").is_file()]
+REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+SLUG = REPOSITORY.removeprefix("https://github.com/")
+
+SETTLED = """() => document.fonts.status === "loaded"
+    && [...document.querySelectorAll(".mlpq-explorer")].every(one => one.querySelector("[data-control]"))
+    && [...document.querySelectorAll(".math")].every(one => one.querySelector("mjx-container"))"""
+SHIFTS = """
+    window.shifts = [];
+    window.watch = new PerformanceObserver(list => window.shifts.push(...list.getEntries()));
+    window.watch.observe({ type: "layout-shift", buffered: true });
+"""
+SHIFTED = """async () => {
+    for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+    const entries = [...window.shifts.splice(0), ...window.watch.takeRecords()];
+    return entries.reduce((sum, entry) => sum + entry.value, 0);
+}"""
 
 
 class Watched:
@@ -15,17 +36,31 @@ class Watched:
 
     def __init__(self, page: Page, home: str) -> None:
         self.page, self.problems = page, []
+        self.urls: set[str] = set()
         page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url}"))
+        page.on("request", lambda request: self.urls.add(request.url))
         page.on(
             "request", lambda r: None if r.url.startswith((home, "data:", "blob:")) else self.problems.append(r.url)
         )
         page.on("response", lambda r: self.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
 
 
-def serious_violations(page: Page) -> list[tuple[str, list[str]]]:
-    """What axe-core calls serious or critical, with the markup concerned."""
-    found = Axe().run(page).response["violations"]
+def arrive(page: Page, url: str, **options: Any) -> None:
+    """Go to a page of the book, and wait until its formulas are drawn and its explorers alive."""
+    page.goto(url, **options)
+    page.wait_for_function(SETTLED)
+
+
+def shifted(page: Page) -> float:
+    """Return the layout shift since the last call, that after a reader's input included."""
+    return float(page.evaluate(SHIFTED))
+
+
+def serious_violations(page: Page, rules: list[str] | None = None) -> list[tuple[str, list[str]]]:
+    """What axe-core calls serious or critical, by these rules or by all, with the markup concerned."""
+    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
+    found = Axe().run(page, options=options).response["violations"]
     bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
     return [(violation["id"], [node["html"][:120] for node in violation["nodes"]]) for violation in bad]

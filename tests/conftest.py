@@ -7,19 +7,36 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, sync_playwright
+from filelock import FileLock
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import mlpq
 from mlpq import datasets
 
 ROOT = Path(__file__).parent.parent
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+PATIENCE = 120  # seconds that a test waits for what is sure to come, however busy the machine is
 
+Fresh = Callable[..., Page]
 Opened = Callable[[str, str], Locator]
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
+
+expect.set_options(timeout=1000 * PATIENCE)
+
+
+LONGEST = """test_book test_explorers comparison bytes what-to-use choosing tour multi-level-search test_notebooks test_index
+residuals test_full test_properties test_site test_kill kmeans""".split()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that the workers end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -66,8 +83,17 @@ def trained(ds: mlpq.Dataset) -> dict[str, mlpq.MultiLevelPQ]:
 
 @pytest.fixture(scope="session")
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The book, built as `make book` does, from what git would hand to a newcomer."""
-    folder = tmp_path_factory.mktemp("book")
+    """The book, built as `make book` does, from what git would hand to a newcomer: once for all workers of a run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book-as-built"
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            build(folder)
+            (folder / "complete").touch()
+    return folder / "_build" / "html"
+
+
+def build(folder: Path) -> None:
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "book", "_config.yml", "_toc.yml"]
     for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +102,6 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [str(jupyter_book), "build", str(folder), "-W", "-n", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder / "_build" / "html"
 
 
 @pytest.fixture(scope="session")
@@ -105,16 +130,30 @@ def browser() -> Iterator[Browser]:
         yield playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
 
 
+@contextmanager
+def patient_page(browser: Browser, **options: Any) -> Iterator[Page]:
+    """A page in a context of its own, as a new visitor has it."""
+    with browser.new_context(**options) as context:
+        context.set_default_timeout(1000 * PATIENCE)
+        yield context.new_page()
+
+
 @pytest.fixture
-def opened(browser: Browser, html: Path) -> Iterator[Opened]:
+def fresh(browser: Browser) -> Iterator[Fresh]:
+    """Open pages, each in a context of its own, for the time of a test."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(patient_page(browser, **options))
+
+
+@pytest.fixture
+def opened(fresh: Fresh, html: Path) -> Opened:
     """Open a chapter from disk and return one of its explorers, alive."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
 
-        def open_explorer(chapter: str, name: str) -> Locator:
-            page = context.new_page()
-            page.goto((html / "book" / f"{chapter}.html").as_uri())
-            explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-            explorer.locator("[data-control]").first.wait_for()
-            return explorer
+    def open_explorer(chapter: str, name: str) -> Locator:
+        page = fresh(viewport=WIDE)
+        page.goto((html / "book" / f"{chapter}.html").as_uri())
+        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+        explorer.locator("[data-control]").first.wait_for()
+        return explorer
 
-        yield open_explorer
+    return open_explorer

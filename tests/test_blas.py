@@ -1,10 +1,12 @@
-"""Faiss computes with the kernels that this processor deserves, and nothing else changes."""
+"""Faiss computes with the kernels that this processor deserves, its threads wait asleep, and nothing else changes."""
 
 import os
 import subprocess
 import sys
 
-from mlpq._blas import KERNELS, VARIABLE
+import pytest
+
+from mlpq._blas import KERNELS, VARIABLE, WAITING
 
 REPORT = """
 import os
@@ -37,3 +39,13 @@ def test_a_choice_of_the_user_stands() -> None:
 
 def test_faiss_imported_before_is_left_alone() -> None:
     assert report("import faiss, mlpq") == report("import faiss")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what GNU's OpenMP says of itself")
+@pytest.mark.parametrize(("chosen", "policy"), [({}, "PASSIVE"), ({WAITING: "ACTIVE"}, "ACTIVE")])
+def test_threads_sleep_while_they_wait_unless_the_user_chooses(chosen: dict[str, str], policy: str) -> None:
+    env = {key: value for key, value in os.environ.items() if key != WAITING} | {"OMP_DISPLAY_ENV": "TRUE"} | chosen
+    code = f"import os, mlpq; print(os.environ.get({WAITING!r}))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env)
+    assert f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert done.stdout.strip() == str(chosen.get(WAITING))

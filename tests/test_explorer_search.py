@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator
+from playwright.sync_api import Locator
 
 import mlpq
 from mlpq import widgets
 from mlpq.widgets import base, search
-from tests.conftest import ROOT, Opened
+from tests.conftest import ROOT, Fresh, Opened
 
 FULL = ROOT / "book" / "recorded" / "search.json"
 SMALL = ROOT / "tests" / "recorded" / "search.json"
@@ -145,21 +145,20 @@ def test_figure_shows_the_point(opened: Opened) -> None:
         check_figure(explorer, model.point(), model.data["shared"]["images"])
 
 
-def test_answer_of_a_kernel_brings_its_images(ds: mlpq.Dataset, browser: Browser) -> None:
+def test_answer_of_a_kernel_brings_its_images(ds: mlpq.Dataset, fresh: Fresh) -> None:
     values = {"query": "Bag 2", "m": 8, "nbits": 4, "nprobe": 2, "rerank": 1}
     point = compute(ds, *values.values())
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.add_style_tag(content=base.STYLE)
-        page.evaluate(
-            """async ([source, state, point]) => {
-                const { default: { render } } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-                const send = ({ ask }) => setTimeout(() => answered({ key: Object.values(ask).join(), point }));
-                let answered;
-                const on = (event, listener) => event === "msg:custom" && (answered = listener);
-                render({ model: { get: (name) => state[name], on, send }, el: document.body });
-            }""",
-            [base.source("search"), {"data": widgets.Search(SMALL).data} | values, point],
-        )
-        page.locator('.mlpq-explorer[aria-busy="false"]').wait_for()
-        check_figure(page.locator("body"), point, point["images"])
+    page = fresh()
+    page.add_style_tag(content=base.STYLE)
+    page.evaluate(
+        """async ([source, state, point]) => {
+            const { default: { render } } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+            const send = ({ ask }) => setTimeout(() => answered({ key: Object.values(ask).join(), point }));
+            let answered;
+            const on = (event, listener) => event === "msg:custom" && (answered = listener);
+            render({ model: { get: (name) => state[name], on, send }, el: document.body });
+        }""",
+        [base.source("search"), {"data": widgets.Search(SMALL).data} | values, point],
+    )
+    page.locator('.mlpq-explorer[aria-busy="false"]').wait_for()
+    check_figure(page.locator("body"), point, point["images"])

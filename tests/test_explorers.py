@@ -7,13 +7,13 @@ from pathlib import Path
 import nbformat
 import pytest
 import traitlets
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 
 import mlpq
 from mlpq import widgets
 from mlpq.widgets import base
-from tests.browser import Watched
-from tests.conftest import ROOT
+from tests.browser import Watched, arrive
+from tests.conftest import ROOT, WIDE, Fresh
 
 CLASSES = {cls.explorer: cls for cls in widgets.EXPLORERS}
 CHAPTERS = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("*.ipynb"))}
@@ -143,21 +143,19 @@ class Driver:
 
 
 @everywhere
-@pytest.mark.parametrize("origin", ["http", "file"])
-def test_every_control_works(browser: Browser, address: str, html: Path, chapter: str, name: str, origin: str) -> None:
-    home = address if origin == "http" else html.as_uri()
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        watched = Watched(context.new_page(), home)
-        watched.page.goto(f"{home}/book/{chapter}.html", wait_until="networkidle")
-        explorer = watched.page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-        expect(explorer.locator(".say")).to_have_attribute("aria-live", "polite")
-        driver = Driver(explorer, name)
-        driver.check()
-        before = explorer.locator(".figure").evaluate(LOOKS)
-        driver.keyboard()
-        driver.mouse()
-        assert explorer.locator(".figure").evaluate(LOOKS) != before
-        assert watched.problems == []
+def test_every_control_works(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
+    """From disk, where browsers allow least; `test_book` has every explorer answer over http."""
+    watched = Watched(fresh(viewport=WIDE), html.as_uri())
+    arrive(watched.page, (html / "book" / f"{chapter}.html").as_uri())
+    explorer = watched.page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+    expect(explorer.locator(".say")).to_have_attribute("aria-live", "polite")
+    driver = Driver(explorer, name)
+    driver.check()
+    before = explorer.locator(".figure").evaluate(LOOKS)
+    driver.keyboard()
+    driver.mouse()
+    assert explorer.locator(".figure").evaluate(LOOKS) != before
+    assert watched.problems == []
 
 
 LOOKS = """figure => figure.outerHTML
@@ -165,46 +163,42 @@ LOOKS = """figure => figure.outerHTML
 
 
 @everywhere
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_fits_a_phone(browser: Browser, html: Path, chapter: str, name: str, scheme: str) -> None:
-    with browser.new_context(viewport={"width": 360, "height": 800}, color_scheme=scheme) as context:
-        page = context.new_page()
-        page.goto((html / "book" / f"{chapter}.html").as_uri(), wait_until="networkidle")
-        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-        assert page.evaluate("document.documentElement.scrollWidth") <= 360
-        for part in explorer.locator("input, select, button, .figure > *").all():
-            box = part.bounding_box()
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= 360
-        sizes = explorer.locator("svg text").evaluate_all(
-            "texts => texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
-        )
-        assert min(sizes, default=11) >= 10
+def test_fits_a_phone(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
+    page = fresh(viewport={"width": 360, "height": 800})
+    arrive(page, (html / "book" / f"{chapter}.html").as_uri())
+    explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for part in explorer.locator("input, select, button, .figure > *").all():
+        box = part.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+    sizes = explorer.locator("svg text").evaluate_all(
+        "texts => texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
+    )
+    assert min(sizes, default=11) >= 10
 
 
 @everywhere
-def test_without_scripts_words_and_table_remain(browser: Browser, html: Path, chapter: str, name: str) -> None:
-    with browser.new_context(java_script_enabled=False) as context:
-        page = context.new_page()
-        page.goto((html / "book" / f"{chapter}.html").as_uri())
-        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-        model = CLASSES[name](recorded(name))
-        expect(explorer.get_by_text(model.words())).to_be_visible()
-        expect(explorer.locator("table")).to_be_visible()
-        assert explorer.locator("tbody tr").count() == len(model.rows())
-        assert explorer.locator("input, select, button").count() == 0
+def test_without_scripts_words_and_table_remain(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
+    page = fresh(java_script_enabled=False)
+    page.goto((html / "book" / f"{chapter}.html").as_uri())
+    explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+    model = CLASSES[name](recorded(name))
+    expect(explorer.get_by_text(model.words())).to_be_visible()
+    expect(explorer.locator("table")).to_be_visible()
+    assert explorer.locator("tbody tr").count() == len(model.rows())
+    assert explorer.locator("input, select, button").count() == 0
 
 
 @everywhere
-def test_prints_figure_and_table(browser: Browser, html: Path, chapter: str, name: str) -> None:
-    with browser.new_context() as context:
-        page = context.new_page()
-        page.goto((html / "book" / f"{chapter}.html").as_uri(), wait_until="networkidle")
-        page.emulate_media(media="print")
-        explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-        expect(explorer.locator("table")).to_be_visible()
-        expect(explorer.locator(".figure")).to_be_visible()
-        expect(explorer.locator("button")).to_be_hidden()
+def test_prints_figure_and_table(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
+    page = fresh()
+    arrive(page, (html / "book" / f"{chapter}.html").as_uri())
+    page.emulate_media(media="print")
+    explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
+    expect(explorer.locator("table")).to_be_visible()
+    expect(explorer.locator(".figure")).to_be_visible()
+    expect(explorer.locator("button")).to_be_hidden()
 
 
 def test_values_are_checked() -> None:

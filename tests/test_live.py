@@ -1,7 +1,7 @@
 """Explorers with a kernel: in JupyterLab and in Notebook 7, driven by the browser."""
 
+import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,74 +11,80 @@ from pathlib import Path
 import nbformat
 import pytest
 import requests
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from mlpq import widgets
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT, Fresh
 
 LLOYD = ROOT / "book" / "recorded" / "lloyd.json"
 CELLS = [
     f"from mlpq import widgets\nlloyd = widgets.Lloyd({str(LLOYD)!r})\nlloyd",
     "print('Python sees', lloyd.values)",
     "lloyd.k = 20",
-    """import time
+    """import os, time
 def slow(ds, **values):
-    time.sleep(2)
+    while not os.path.exists("seen"):
+        time.sleep(0.01)
     raise ValueError(f"no such k: {values['k']}")
 lloyd.compute = slow""",
 ]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Jupyter server with nothing of the user's, and one notebook."""
-    folder = tmp_path_factory.mktemp("jupyter")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("jupyter")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[str]:
+    """A Jupyter server with nothing of the user's."""
     own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     env = os.environ | own | {"JUPYTER_PREFER_ENV_PATH": "1", "IPYTHONDIR": str(folder / "ipython")}
-    options = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}"]
+    options = ["--no-browser", "--allow-root", "--ServerApp.ip=127.0.0.1", "--ServerApp.port=0"]
     options += ["--IdentityProvider.token=", "--ServerApp.disable_check_xsrf=True", f"--ServerApp.root_dir={folder}"]
     command = [sys.executable, "-m", "notebook", *options]
     with (folder / "log").open("w") as log, subprocess.Popen(command, env=env, stdout=log, stderr=log) as process:
-        address = f"http://127.0.0.1:{port}"
-        wait_for(address + "/api", process, folder / "log")
-        yield address
+        yield address_of(process, folder)
         process.terminate()
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
+def address_of(process: subprocess.Popen[bytes], folder: Path) -> str:
+    """Return where the server listens, once it answers; it chose the port, and wrote it down."""
+    about = folder / "runtime" / f"jpserver-{process.pid}.json"
+    for _ in range(5 * PATIENCE):
+        assert process.poll() is None, (folder / "log").read_text()
         try:
-            requests.get(url, timeout=5).raise_for_status()
-        except requests.RequestException:
+            url = str(json.loads(about.read_text())["url"]).rstrip("/")
+            requests.get(url + "/api", timeout=PATIENCE).raise_for_status()
+        except (OSError, ValueError):  # not written yet, or not whole, or no answer: a RequestException is an OSError
             time.sleep(0.2)
         else:
-            return
-    raise AssertionError(log.read_text())
+            return url
+    raise AssertionError((folder / "log").read_text())
 
 
 @pytest.fixture(params=["lab/tree", "notebooks"])
-def page(request: pytest.FixtureRequest, browser: Browser, server: str) -> Iterator[Page]:
+def page(request: pytest.FixtureRequest, fresh: Fresh, server: str) -> Page:
+    """A notebook, open, its kernel ready."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     name = request.param.replace("/", "-") + ".ipynb"
     content = {"type": "notebook", "format": "json", "content": notebook}
-    requests.put(f"{server}/api/contents/{name}", json=content, timeout=30).raise_for_status()
-    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        page = context.new_page()
+    requests.put(f"{server}/api/contents/{name}", json=content, timeout=PATIENCE).raise_for_status()
+    page = fresh(viewport={"width": 1280, "height": 1000})
+    # Until it connects, a notebook shows "idle" and has no kernel.
+    with page.expect_websocket(lambda socket: "/api/kernels/" in socket.url):
         page.goto(f"{server}/{request.param}/{name}")
-        yield page
+    expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("Python 3")
+    return page
 
 
 def run(page: Page, number: int) -> Locator:
-    """Run one cell, and return it."""
+    """Run one cell, once the kernel has nothing else to do, and return it."""
     cell = page.locator(".jp-CodeCell").nth(number)
-    cell.locator(".cm-content").click()
-    page.keyboard.press("Control+Enter")
-    expect(cell.locator(".jp-InputPrompt")).to_contain_text(str(number + 1), timeout=60_000)
+    expect(page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]')).to_be_visible()
+    cell.locator(".cm-content").press("Control+Enter")
+    expect(cell.locator(".jp-InputPrompt")).to_contain_text(str(number + 1))
     return cell
 
 
@@ -86,7 +92,7 @@ def words(**values: int) -> str:
     return widgets.Lloyd(LLOYD, **values).words()
 
 
-def test_explorer_with_a_kernel(page: Page) -> None:
+def test_explorer_with_a_kernel(page: Page, folder: Path) -> None:
     cell = run(page, 0)
     say, k = cell.locator(".say"), cell.get_by_role("slider", name="clusters k")
     expect(say).to_have_text(words())
@@ -100,13 +106,15 @@ def test_explorer_with_a_kernel(page: Page) -> None:
     run(page, 2)
     expect(say).to_have_text(words(k=20, iteration=2))
     expect(k).to_have_attribute("aria-valuetext", "20")
+    (folder / "seen").unlink(missing_ok=True)
     run(page, 3)
     k.focus()
     page.keyboard.press("ArrowRight")
     expect(say).to_have_text("Computing …")
     explorer = cell.locator(".mlpq-explorer")
     expect(explorer).to_have_attribute("aria-busy", "true")
-    expect(say).to_have_text("ValueError: no such k: 21", timeout=10_000)
+    (folder / "seen").touch()
+    expect(say).to_have_text("ValueError: no such k: 21")
     expect(explorer.locator(".figure")).to_have_css("opacity", "0.35")  # it still shows 20 clusters
     page.keyboard.press("ArrowLeft")
     expect(say).to_have_text(words(k=20, iteration=2))

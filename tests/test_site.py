@@ -1,79 +1,26 @@
-"""The built book as a visitor meets it: weight, stillness, buttons, links that others show, search, paper."""
+"""The built book as a visitor meets it: what explorers move, contents, search, links that others show, terms."""
 
-import gzip
 import re
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
 
 import pytest
-import yaml
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import expect
 
 import mlpq
 from mlpq import plots, widgets
-from tests.browser import PAGES
-from tests.conftest import ROOT
-
-REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-SLUG = REPOSITORY.removeprefix("https://github.com/")
-CHAPTERS = [name for name in PAGES if (ROOT / f"{name}.ipynb").is_file()]
-PACKED = {".html", ".js", ".css", ".svg", ".json"}  # what servers compress
-SHIFTS = """
-    window.shifts = [];
-    new PerformanceObserver(list => window.shifts.push(...list.getEntries().map(entry => entry.value)))
-        .observe({ type: "layout-shift", buffered: true });
-"""
-PROPORTIONS = """images => Promise.all(images.map(image => image.decode().then(
-    () => [image.clientWidth / image.clientHeight, image.naturalWidth / image.naturalHeight])))"""
+from tests.browser import CHAPTERS, PAGES, SHIFTS, SLUG, arrive, shifted
+from tests.conftest import NARROW, ROOT, WIDE, Fresh
 
 
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that notes what moves on it."""
-    with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-        context.add_init_script(SHIFTS)
-        yield context.new_page()
-
-
-def shifted(page: Page) -> float:
-    """Return the layout shift since the last call, that after a reader's input included."""
-    page.wait_for_timeout(100)
-    return float(page.evaluate("window.shifts.splice(0).reduce((sum, value) => sum + value, 0)"))
-
-
-def transferred(html: Path, url: str) -> int:
-    """Return the bytes that a server which packs texts sends for a file of the book."""
-    content = (html / unquote(urlsplit(url).path).lstrip("/")).read_bytes()
-    return len(gzip.compress(content, 6) if Path(urlsplit(url).path).suffix in PACKED else content)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light_and_keeps_still(page: Page, address: str, html: Path, name: str) -> None:
-    urls: set[str] = set()
-    page.on("request", lambda request: urls.add(request.url) if request.url.startswith(address) else None)
-    page.goto(f"{address}/{name}.html", wait_until="networkidle")
-    sizes = {url: transferred(html, url) for url in urls}
-    assert sum(sizes.values()) <= 1_500_000, sizes
-    without_pictures = sum(size for url, size in sizes.items() if "_images" not in url)
-    assert without_pictures <= (900_000 if page.locator("mjx-container").count() else 450_000), sizes
-    assert shifted(page) < 0.05
-    page.mouse.move(600, 450)
-    for _ in range(page.evaluate("document.documentElement.scrollHeight") // 600):
-        page.mouse.wheel(0, 600)
-        page.wait_for_timeout(20)
-    assert shifted(page) < 0.1  # of which nearly all is the contents in the margin, which follow the reader
-    for shown, kept in page.locator("article img").evaluate_all(PROPORTIONS):
-        assert shown == pytest.approx(kept, rel=0.01)
-
-
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if "data-explorer" in (ROOT / f"{name}.ipynb").read_text()])
-def test_explorers_hardly_move_the_page(page: Page, html: Path, name: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.goto((html / f"{name}.html").as_uri(), wait_until="networkidle")
+def test_explorers_hardly_move_the_page(fresh: Fresh, html: Path, name: str, viewport: Any) -> None:
+    page = fresh(viewport=viewport)
+    page.add_init_script(SHIFTS)
+    arrive(page, (html / f"{name}.html").as_uri())
     for control in page.locator(".mlpq-explorer [data-control]").all():
         control.focus()
         shifted(page)
@@ -92,32 +39,6 @@ def test_mathjax_comes_with_formulas_only(html: Path) -> None:
     assert not loads["book/welcome"]
 
 
-@pytest.mark.parametrize("name", CHAPTERS)
-def test_code_needs_no_scrolling(page: Page, html: Path, name: str) -> None:
-    page.goto((html / f"{name}.html").as_uri())
-    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-    wide = "blocks => blocks.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
-    assert page.locator(".cell_input pre").evaluate_all(wide) == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_buttons_lead_to_this_page(page: Page, html: Path, name: str) -> None:
-    page.goto((html / f"{name}.html").as_uri())
-    buttons = page.locator(".article-header-buttons")
-    links = buttons.locator("a").evaluate_all("links => links.map(link => link.href)")
-    suffix = ".ipynb" if name in CHAPTERS else ".md"
-    expected = [f"{REPOSITORY}/blob/main/{name}{suffix}?plain=1", (html / "_sources" / f"{name}{suffix}").as_uri()]
-    if name in CHAPTERS:
-        expected += [
-            f"https://mybinder.org/v2/gh/{SLUG}/main?urlpath=lab/tree/{name}.ipynb",
-            f"https://colab.research.google.com/github/{SLUG}/blob/main/{name}.ipynb",
-        ]
-    assert sorted(links) == sorted(expected)
-    assert (html / "_sources" / f"{name}{suffix}").read_bytes() == (ROOT / f"{name}{suffix}").read_bytes()
-    for button in buttons.locator("button:visible").all():
-        assert (button.get_attribute("aria-label") or button.get_attribute("title") or "").strip()
-
-
 def test_previous_and_next_follow_the_contents(html: Path) -> None:
     for before, after in pairwise(PAGES):
         assert neighbour(html, before, "right-next") == f"{Path(after).name}.html"
@@ -132,10 +53,11 @@ def neighbour(html: Path, name: str, kind: str) -> str:
 
 
 @pytest.mark.parametrize("origin", ["http", "file"])
-def test_search_from_any_page(page: Page, address: str, html: Path, origin: str) -> None:
-    home = address if origin == "http" else html.as_uri()
-    page.goto(f"{home}/book/welcome.html", wait_until="networkidle")
+def test_search_from_any_page(fresh: Fresh, address: str, html: Path, origin: str) -> None:
+    page = fresh(viewport=WIDE)
+    arrive(page, f"{address if origin == 'http' else html.as_uri()}/book/welcome.html")
     page.keyboard.press("Control+k")
+    expect(page.locator("input[type=search]:focus")).to_be_visible()
     page.keyboard.type("asymmetric")
     page.keyboard.press("Enter")
     expect(page.locator("#search-results li a", has_text="Distances without decoding").first).to_be_visible()
@@ -158,29 +80,13 @@ def test_what_links_to_the_book_show(html: Path) -> None:
     assert len(descriptions) == len(PAGES)
 
 
-def test_logo_and_icon(page: Page, html: Path) -> None:
+def test_logo_and_icon(fresh: Fresh, html: Path) -> None:
+    page = fresh(viewport=WIDE)
     page.goto((html / "book" / "welcome.html").as_uri())
     assert page.locator('link[rel="icon"]').get_attribute("href") == "../_static/logo.svg"
     logo = page.locator(".navbar-brand img:visible")
     assert logo.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     assert page.locator(".navbar-brand").inner_text().strip()
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_paper(browser: Browser, html: Path, name: str) -> None:
-    with browser.new_context(viewport={"width": 800, "height": 1100}, color_scheme="dark") as context:
-        page = context.new_page()
-        page.goto((html / f"{name}.html").as_uri(), wait_until="networkidle")
-        page.emulate_media(media="print")
-        expect(page.locator("html")).to_have_attribute("data-theme", "light")  # though the screen is dark
-        for part in (".bd-sidebar-primary", ".bd-sidebar-secondary", ".article-header-buttons", ".prev-next-footer"):
-            for piece in page.locator(part).all():
-                assert not piece.is_visible(), part
-        assert page.evaluate("document.documentElement.scrollWidth") <= 800
-        for code in page.locator(".cell_input pre:visible").all():
-            assert code.evaluate("code => code.scrollWidth <= code.clientWidth")
-        page.emulate_media(media="screen")
-        expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
 
 def test_every_public_name_is_described(html: Path) -> None:
@@ -195,7 +101,8 @@ def test_every_public_name_is_described(html: Path) -> None:
             assert f'id="mlpq.widgets.{name}"' in figures, name
 
 
-def test_terms_lead_to_chapters_and_back(page: Page, html: Path) -> None:
+def test_terms_lead_to_chapters_and_back(fresh: Fresh, html: Path) -> None:
+    page = fresh()
     page.goto((html / "book" / "glossary.html").as_uri())
     entries = page.locator("dl.glossary > dd")
     assert entries.count() > 25
