@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlpq import visits
-from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq._check import Codes, FloatMatrix, IdMatrix, Rows
 from mlpq.distance import compacted, distances_to, distances_to_pairs, left_factor, pad, right_factor, smallest
 from mlpq.lists import Ids
 from mlpq.visits import Floats, Run
@@ -45,7 +45,7 @@ class Scanner:
 
     def search(self, k: int, shortlist: int, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
         """Return distances and ids of the k best among the cells probed; the best `shortlist` by code are rescored."""
-        probes = self.index.clusters.probe(self.z, nprobe, n_outer_probe)
+        probes = self.index.clusters.probe(Rows(self.z), nprobe, n_outer_probe)
         if probes.size >= FEW * len(self.centroids):
             return visits.search(self.lists, probes, k, shortlist, self.distances, self.rescore, self.z.shape[1])
         found = [self._search_one(q, probes[q], k, shortlist) for q in range(len(probes))]
