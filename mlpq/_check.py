@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +20,9 @@ Array = npt.NDArray[Any]
 Word = TypeVar("Word", bound=str)
 
 MAX_NBITS = 16
-LARGEST = float(np.finfo(np.float32).max)
+LARGEST = 1e15  # of the numbers in a vector: float32 then holds any squared distance, up to d * 2e15**2
+FLOAT32 = np.float64(np.finfo(np.float32).max)  # compared with float16, a plain float would become inf
+CHUNK = 1 << 24  # numbers that are converted to float32 at a time, where not all are needed at once
 
 
 def integer(value: Any, name: str, low: int, high: int | None = None) -> int:
@@ -45,58 +46,129 @@ def one_of(value: Word, name: str, allowed: Sequence[Word]) -> Word:
     return value
 
 
-def matrix(x: Any, name: str, d: int | None = None) -> FloatMatrix:
-    """Return `x` as a C-contiguous float32 matrix of shape (n, d), without a copy where it already is one.
+class Rows:
+    """Vectors (n, d) that are checked, and become float32 when they are read: of a file, only what is in use is held.
 
-    Floats and integers are converted. Refused: any other dtype, other than two dimensions, no rows, NaN, inf and
-    values whose distances would exceed float32.
+    Whatever takes vectors takes these too, and does not check them again.
     """
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name} must hold floats or integers; got dtype {array.dtype}")
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> FloatMatrix:
+        return self[:]
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> FloatMatrix:
+        """Return some rows as a C-contiguous float32 matrix; a slice of one is not copied."""
+        if isinstance(rows, slice) or self.array.dtype == np.float32:
+            return np.ascontiguousarray(self.array[rows], np.float32)
+        taken = np.empty((len(rows), self.shape[1]), np.float32)
+        for part in parts(taken):
+            taken[part] = self.array[rows[part]]
+        return taken
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def parts(self) -> list[slice]:
+        """Cut the rows into parts that may be converted one by one; all are one where nothing is converted."""
+        as_it_is = self.array.dtype == np.float32 and self.array.flags.c_contiguous
+        return [slice(0, len(self))] if as_it_is else parts(self.array)
+
+
+def parts(x: Array) -> list[slice]:
+    """Cut the rows of x (n, d) into one slice or more, none with more than `CHUNK` numbers unless it is a single row."""
+    n, step = len(x), max(1, CHUNK // x.shape[1])
+    return [slice(start, min(start + step, n)) for start in range(0, max(1, n), step)]
+
+
+def matrix(x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST) -> FloatMatrix:
+    """Return `x` as a C-contiguous float32 matrix of shape (n, d), without a copy where it already is one; see `rows`."""
+    return np.ascontiguousarray(rows(x, name, d, least=least, largest=largest).array, np.float32)
+
+
+def rows(x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST) -> Rows:
+    """Return `x`, floats or integers of shape (n, d), as `Rows`: checked as a whole, and not copied.
+
+    Refused: any other dtype, masked entries, other than two dimensions, fewer than `least` rows, NaN, and numbers beyond
+    `largest`.
+    """
+    if isinstance(x, Rows):
+        return x
+    found = array(x, name)
+    if found.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold floats or integers; got dtype {found.dtype}{_hint(found.dtype)}")
     wanted = f"(n, {d})" if d is not None else "(n, d)"
-    if array.ndim != 2:
-        hint = "; a single vector v goes in as v[None, :]" if array.ndim == 1 else ""
-        raise ValueError(f"{name} must have shape {wanted}; got {array.ndim}-D with shape {array.shape}{hint}")
-    if d is not None and array.shape[1] != d:
-        raise ValueError(f"{name} must have shape {wanted}; got shape {array.shape}")
-    if 0 in array.shape:
-        raise ValueError(f"{name} must not be empty; got shape {array.shape}")
-    with np.errstate(over="ignore"):  # what does not fit float32 becomes inf and is refused below
-        matrix = np.ascontiguousarray(array, dtype=np.float32)
-    low, high = float(matrix.min()), float(matrix.max())
-    if not (isfinite(low) and isfinite(high)):  # NaN and inf reach min or max
-        rows = np.flatnonzero(~np.isfinite(matrix).all(axis=1))
+    if found.ndim != 2:
+        hint = "; a single vector v goes in as v[None, :]" if found.ndim == 1 else ""
+        raise ValueError(f"{name} must have shape {wanted}; got {found.ndim}-D with shape {found.shape}{hint}")
+    if d is not None and found.shape[1] != d:
+        raise ValueError(f"{name} must have shape {wanted}; got shape {found.shape}")
+    if len(found) < least or found.shape[1] == 0:
+        raise ValueError(f"{name} must not be empty; got shape {found.shape}")
+    if found.size and not (found.dtype.kind in "iu" and np.iinfo(found.dtype).max <= largest):
+        _check_range(found, name, largest)
+    return Rows(found)
+
+
+def array(x: Any, name: str) -> Array:
+    """Return `x` as an array; what it hides behind a mask would come to light, and is refused."""
+    if any(np.ma.is_masked(part) for part in (x if isinstance(x, list | tuple) else [x])):
+        raise ValueError(f"{name} must not have masked entries: fill them, as in x.filled(0), or leave their rows out")
+    try:
+        return np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array: {error}") from None
+
+
+def _hint(dtype: np.dtype[Any]) -> str:
+    """Say how numbers of a dtype that is refused become one that is not."""
+    if dtype.kind == "O":
+        return "; convert it first, as in np.asarray(x, np.float32), or df.to_numpy(np.float32, na_value=np.nan)"
+    if dtype.kind == "V" and dtype.type is not np.void:  # of the package ml_dtypes
+        return "; convert it first: x.astype(np.float32)"
+    if dtype == "V2":
+        return "; if that is bfloat16, convert it first: x.view(ml_dtypes.bfloat16).astype(np.float32)"
+    return ""
+
+
+def _check_range(x: Array, name: str, largest: float) -> None:
+    """Refuse NaN, which reaches min and max, and numbers beyond `largest`."""
+    low, high = float(x.min()), float(x.max())
+    if not (low >= -FLOAT32 and high <= FLOAT32):
+        bad = np.flatnonzero(~np.concatenate([(np.abs(x[part]) <= FLOAT32).all(axis=1) for part in parts(x)]))
         raise ValueError(
-            f"{name} must be finite in float32; NaN or inf in {len(rows)} of {len(matrix)} rows, first in row {rows[0]}"
+            f"{name} must be finite in float32; NaN or inf in {len(bad)} of {len(x)} rows, first in row {bad[0]}"
         )
-    largest = max(high, -low)
-    bound = (LARGEST / (4 * array.shape[1])) ** 0.5
-    if largest > bound:  # a squared distance, up to d * (2 * bound)**2, would overflow
+    if max(high, -low) > largest:
         raise ValueError(
-            f"{name} must stay within ±{bound:.1e} for float32 distances; got {largest:.1e}; divide it by a constant"
+            f"{name} must stay within ±{largest:.0e} for float32 distances; got {max(high, -low):.1e}; "
+            "divide it by a constant"
         )
-    return matrix
 
 
 def ids(I: Any, name: str) -> IdMatrix:
     """Return ids as an int64 matrix of shape (nq, k)."""
-    array = np.asarray(I)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must hold integer ids; got dtype {array.dtype}")
-    if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (nq, k); got {array.ndim}-D with shape {array.shape}")
-    return array.astype(np.int64, copy=False)
+    found = array(I, name)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integer ids; got dtype {found.dtype}")
+    if found.ndim != 2:
+        raise ValueError(f"{name} must have shape (nq, k); got {found.ndim}-D with shape {found.shape}")
+    return found.astype(np.int64, copy=False)
 
 
 def packed(codes: Any, name: str, code_size: int) -> Codes:
     """Return packed codes as a C-contiguous uint8 matrix of shape (n, code_size)."""
-    array = np.asarray(codes)
-    if array.dtype != np.uint8:
-        raise TypeError(f"{name} must be packed codes of dtype uint8; got dtype {array.dtype}")
-    if array.ndim != 2 or array.shape[1] != code_size:
-        raise ValueError(f"{name} must have shape (n, {code_size}); got shape {array.shape}")
-    return np.ascontiguousarray(array)
+    found = array(codes, name)
+    if found.dtype != np.uint8:
+        raise TypeError(f"{name} must be packed codes of dtype uint8; got dtype {found.dtype}")
+    if found.ndim != 2 or found.shape[1] != code_size:
+        raise ValueError(f"{name} must have shape (n, {code_size}); got shape {found.shape}")
+    return np.ascontiguousarray(found)
 
 
 def valid_m(d: int) -> list[int]:

@@ -9,11 +9,12 @@ import numpy.typing as npt
 
 from mlpq import _check, visits
 from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._objects import copied, shown
 from mlpq._parallel import batches, undisturbed
 from mlpq.bounds import Factor, left_factor, right_factor
 from mlpq.clustering import KMeans
 from mlpq.distance import nearest, pad
-from mlpq.lists import InvertedLists
+from mlpq.lists import InvertedLists, appended, kept_on_failure
 from mlpq.storage import Memory
 from mlpq.visits import Originals, Run
 
@@ -34,6 +35,9 @@ class ExactIndex:
         self.d = _check.integer(d, "d", 1)
         self.vectors = np.empty((0, self.d), np.float32)
 
+    def __repr__(self) -> str:
+        return shown(self, d=self.d, ntotal=self.ntotal)
+
     @property
     def ntotal(self) -> int:
         """Number of vectors added."""
@@ -43,10 +47,16 @@ class ExactIndex:
         """Append a copy of xb (n, d); ids count on from `ntotal`.
 
         Raises:
-            ValueError: wrong shape, empty, NaN or inf.
+            ValueError: wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        self.vectors = np.concatenate([self.vectors, _check.matrix(xb, "xb", self.d)])
+        x = _check.rows(xb, "xb", self.d, least=0)
+
+        def append() -> None:
+            with kept_on_failure(self, "vectors"):
+                self.vectors = appended(self.vectors, x)
+
+        undisturbed(append)
         return self
 
     def search(self, xq: npt.ArrayLike, k: int) -> tuple[FloatMatrix, IdMatrix]:
@@ -60,8 +70,7 @@ class ExactIndex:
             ValueError, TypeError: as in `add`; k < 1.
         """
         k = _check.integer(k, "k", 1)
-        x = _check.matrix(xq, "xq", self.d)
-        return pad(*nearest(x, self.vectors, k), k)
+        return pad(*nearest(_check.matrix(xq, "xq", self.d, least=0), self.vectors, k), k)
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""
@@ -102,6 +111,13 @@ class KMeansIndex:
         self.d = self.clusters.d
         self.lists = InvertedLists.empty(self.clusters.k, self.d, np.float32)
 
+    def __repr__(self) -> str:
+        counted = {"ntotal": self.ntotal} if self.clusters.is_trained else {"trained": False}
+        return shown(self, d=self.d, n_clusters=self.clusters.k, **counted)
+
+    def __copy__(self) -> Self:
+        return copied(self, "clusters", "lists")
+
     @property
     def ntotal(self) -> int:
         """Number of vectors added."""
@@ -126,7 +142,7 @@ class KMeansIndex:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.clusters.is_trained, "KMeansIndex", "add")
-        x = _check.matrix(xb, "xb", self.d)
+        x = _check.rows(xb, "xb", self.d, least=0)
         cells = self.clusters.assign(x)
         undisturbed(lambda: self.lists.extend(cells, x))
         return self
@@ -144,7 +160,7 @@ class KMeansIndex:
         """
         _check.trained(self.clusters.is_trained, "KMeansIndex", "search")
         k = _check.integer(k, "k", 1)
-        x = _check.matrix(xq, "xq", self.d)
+        x = _check.matrix(xq, "xq", self.d, least=0)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
         for rows in batches(len(x), visits.entries(self.lists, nprobe, k, self.d)):

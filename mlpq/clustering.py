@@ -11,7 +11,8 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mlpq import _check
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix, Rows
+from mlpq._objects import shown
 from mlpq._parallel import blocks
 from mlpq.bounds import left_factor, middle, moved, offset, right_factor, within_reach
 from mlpq.distance import k_nearest, nearest
@@ -27,6 +28,15 @@ def sample(n: int, size: int, seed: int) -> npt.NDArray[np.int64]:
     if n <= size:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, size, replace=False))
+
+
+def faiss_sample(n: int, size: int, seed: int) -> npt.NDArray[np.int64] | slice:
+    """Return the rows on which Faiss's k-means would work, in its order; sampled beforehand, nothing else is held."""
+    if n <= size:
+        return slice(None)
+    order = np.empty(n, np.int32)
+    faiss.rand_perm(faiss.swig_ptr(order), n, seed)
+    return order[:size].astype(np.int64)
 
 
 class Iteration(NamedTuple):
@@ -71,6 +81,9 @@ class KMeans:
         self.centroids: FloatMatrix = np.empty((0, self.d), np.float32)
         self.history: list[Iteration] = []
 
+    def __repr__(self) -> str:
+        return shown(self, d=self.d, k=self.k, trained=self.is_trained)
+
     @property
     def is_trained(self) -> bool:
         return len(self.centroids) > 0
@@ -78,30 +91,32 @@ class KMeans:
     def train(self, xt: npt.ArrayLike, *, progress: bool = False) -> Self:
         """Find the centroids of xt (n, d). `progress` shows a bar on stderr.
 
+        All of xt is checked; beyond 256 rows for each cluster, a sample is used, and no more is converted to float32.
+
         Raises:
             ValueError: fewer points than clusters, wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        x = _check.matrix(xt, "xt", self.d)
+        x = _check.rows(xt, "xt", self.d)
         with tqdm(total=self.niter, desc=f"k-means, {self.k} clusters", disable=not progress) as bar:
             self._fit(x, bar.update)
         return self
 
-    def _fit(self, x: FloatMatrix, step: Callable[[], object]) -> None:
+    def _fit(self, x: Rows, step: Callable[[], object]) -> None:
         if len(x) < self.k:
             raise ValueError(f"xt must hold at least as many points as clusters ({self.k}); got {len(x)}")
-        if len(x) > self.k * POINTS_PER_CENTROID:
-            x = x[sample(len(x), self.k * POINTS_PER_CENTROID, self.seed)]
+        size = self.k * POINTS_PER_CENTROID
+        xt = x[sample(len(x), size, self.seed)] if len(x) > size else x[:]
         # One iteration per call, so that it can be watched and interrupted. Without the two bounds Faiss prints a
         # warning below 39 points per centroid, and draws a sample of its own.
         faiss_kmeans = faiss.Kmeans(
-            self.d, self.k, niter=1, seed=self.seed, min_points_per_centroid=1, max_points_per_centroid=len(x)
+            self.d, self.k, niter=1, seed=self.seed, min_points_per_centroid=1, max_points_per_centroid=len(xt)
         )
-        origin, history = offset(x), []
-        x = moved(x, origin)
+        origin, history = offset(xt), []
+        xt = moved(xt, origin)
         centroids: Any = None
         for _ in range(self.niter):
-            faiss_kmeans.train(x, init_centroids=centroids)
+            faiss_kmeans.train(xt, init_centroids=centroids)
             centroids = faiss_kmeans.centroids
             stats = faiss_kmeans.iteration_stats[-1]
             history.append(Iteration(stats["obj"], stats["imbalance_factor"], stats["nsplit"]))
@@ -126,7 +141,8 @@ class KMeans:
         """
         _check.trained(self.is_trained, type(self).__name__, "probe or assign")
         nprobe = _check.integer(nprobe, "nprobe", 1)
-        return nearest(_check.matrix(xq, "xq", self.d), self.centroids, nprobe)[1]
+        x = _check.rows(xq, "xq", self.d, least=0)
+        return np.concatenate([nearest(x[part], self.centroids, nprobe)[1] for part in x.parts()])
 
 
 class TwoLevelKMeans:
@@ -163,6 +179,9 @@ class TwoLevelKMeans:
         self.d = self.inner.d
         self.inner_to_outer: npt.NDArray[np.int64] = np.empty(0, np.int64)
 
+    def __repr__(self) -> str:
+        return shown(self, d=self.d, n_inner=self.n_inner, n_outer=self.n_outer, trained=self.is_trained)
+
     @property
     def inner_centroids(self) -> FloatMatrix:
         """(n_inner, d) float32."""
@@ -184,18 +203,18 @@ class TwoLevelKMeans:
             ValueError: fewer points than n_inner, wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        x = _check.matrix(xt, "xt", self.d)
+        x = _check.rows(xt, "xt", self.d)
         with tqdm(total=2 * self.inner.niter, desc="two-level k-means", disable=not progress) as bar:
             self._fit(x, bar.update)
         return self
 
-    def _fit(self, x: FloatMatrix, step: Callable[[], object]) -> None:
+    def _fit(self, x: Rows, step: Callable[[], object]) -> None:
         # New objects take the places of the old ones at the end, so that an interrupted training changes nothing.
         inner = KMeans(self.d, self.n_inner, niter=self.inner.niter, seed=self.inner.seed)
         outer = KMeans(self.d, self.n_outer, niter=self.outer.niter, seed=self.outer.seed)
         inner._fit(x, step)
-        outer._fit(inner.centroids, step)
-        self.inner, self.outer, self.inner_to_outer = inner, outer, outer.assign(inner.centroids)
+        outer._fit(Rows(inner.centroids), step)
+        self.inner, self.outer, self.inner_to_outer = inner, outer, outer.assign(Rows(inner.centroids))
 
     def assign(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Return the nearest inner cell of each row of x (n, d), shape (n,).
@@ -227,9 +246,9 @@ class TwoLevelKMeans:
             return self.inner.probe(xq, nprobe)
         n_outer_probe = _check.integer(n_outer_probe, "n_outer_probe", 1)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.n_inner)
-        x = _check.matrix(xq, "xq", self.d)
+        x = _check.matrix(xq, "xq", self.d, least=0)
         parts = [self._probe_outer(x[rows], nprobe, n_outer_probe) for rows in blocks(len(x), self.n_inner)]
-        return np.concatenate(parts)
+        return np.concatenate([np.empty((0, nprobe), np.int64), *parts])
 
     def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int) -> IdMatrix:
         _, near = nearest(x, self.outer_centroids, n_outer_probe)

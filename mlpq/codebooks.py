@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Literal, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import Array, Codes, FloatMatrix
+from mlpq._check import Array, Codes, FloatMatrix, Rows
+from mlpq._parallel import in_threads
+from mlpq.clustering import POINTS_PER_CENTROID, sample
 from mlpq.lists import Ids
 from mlpq.pq import Array3, ProductQuantizer, squared_norms, unpack
 
 Owner = Literal["inner", "outer", "global"]
 Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)
 CodebookDtype = Literal["float32", "float16", "uint8"]
+Array4 = npt.NDArray[np.float32]
 OWNERS, DTYPES = get_args(Owner), get_args(CodebookDtype)
 STEPS = 255  # between the smallest and the largest number of a codebook in uint8
 
@@ -34,6 +38,28 @@ def owners_of_cells(level: Owner, rows: dict[Key, Ids], inner_to_outer: Ids, nee
     levels = slice(OWNERS.index(level), None)
     chains: list[list[Key]] = [[("inner", c), ("outer", int(o)), ("global", 0)] for c, o in enumerate(inner_to_outer)]
     return [next(key for key in chain[levels] if len(rows[key]) >= needed) for chain in chains]
+
+
+def trained_books(
+    pq: ProductQuantizer, x: Rows, cells: Ids, centroids: FloatMatrix, groups: list[Ids], step: Callable[[], object]
+) -> Array4:
+    """Train a quantizer like `pq` for each group of rows of x, on a sample of their residuals to the centroids of their cells.
+
+    Returns:
+        (n_codebooks, m, 2**nbits, d // m) float32.
+    """
+    books = np.empty((len(groups), pq.m, pq.ksub, pq.dsub), np.float32)
+
+    def train(number: int) -> None:
+        rows = groups[number]
+        rows = rows[sample(len(rows), pq.ksub * POINTS_PER_CENTROID, pq.seed)]
+        residuals = x[rows]
+        residuals -= centroids[cells[rows]]
+        books[number] = copy(pq).train(Rows(residuals)).codebooks
+        step()
+
+    in_threads(train, range(len(groups)))
+    return books
 
 
 class Codebooks(Sequence[ProductQuantizer]):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from mlpq import _check
-from mlpq._check import Array, FloatMatrix, IdMatrix
+from mlpq._check import Array, FloatMatrix, IdMatrix, Rows
 from mlpq._parallel import blocks
 from mlpq.index import MultiLevelPQ
 
@@ -38,7 +38,8 @@ def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
     Raises:
         TypeError, ValueError: not ids, other numbers of queries, fewer than k columns, k < 1.
     """
-    return float(_found(I, gt, _check.integer(k, "k", 1), k).mean())
+    k = _check.integer(k, "k", 1)
+    return float(_found(I, gt, k, k).mean())
 
 
 def recall_interval(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> tuple[float, float]:
@@ -57,7 +58,8 @@ def recall_interval(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> tuple[float,
     Raises:
         TypeError, ValueError: as in `recall_at_k`; fewer than two queries.
     """
-    single = _found(I, gt, _check.integer(k, "k", 1), k).mean(axis=1)
+    k = _check.integer(k, "k", 1)
+    single = _found(I, gt, k, k).mean(axis=1)
     if len(single) < 2:
         raise ValueError("an interval needs at least two queries; got 1")
     return float(single.mean()), float(1.96 * single.std(ddof=1) / len(single) ** 0.5)
@@ -86,11 +88,13 @@ def recall_by_distance(D: npt.ArrayLike, distances: npt.ArrayLike, k: int, *, rt
     """Return the share of the first k found that are no farther than the true k-th nearest: fair where there are ties.
 
     As ann-benchmarks does. D must hold true distances: those of an exact search, of rerank, or recomputed; the
-    distances to codes say nothing here.
+    distances to codes say nothing here. No k vectors are nearer than the true k nearest, place by place: what is, is
+    refused. Beside `rtol`, one millionth of the true k-th distance counts as rounding; where that is 0, of the row's
+    largest, or of the median row's.
 
     Args:
-        D: (nq, >= k) squared L2 distances of the ids found; +inf for none.
-        distances: (nq, >= k) squared L2 distances of the true nearest, ascending.
+        D: (nq, >= k) squared L2 distances of the ids found, in any order; +inf for none.
+        distances: (nq, >= k) squared L2 distances of the true nearest; +inf where there are fewer.
         rtol: relative rounding error of D.
 
     Example:
@@ -98,11 +102,45 @@ def recall_by_distance(D: npt.ArrayLike, distances: npt.ArrayLike, k: int, *, rt
         1.0
 
     Raises:
-        ValueError: other numbers of queries, fewer than k columns, k < 1.
+        TypeError: not numbers.
+        ValueError: other numbers of queries, fewer than k columns, k < 1, rtol not from 0 to 1, NaN, negative
+            `distances`, or D below them.
     """
-    found, true = np.asarray(D, np.float64), np.asarray(distances, np.float64)
-    _check_columns(found, "D", true, "distances", _check.integer(k, "k", 1), k)
-    return float((found[:, :k] <= true[:, k - 1 : k] * (1 + rtol)).mean())
+    k = _check.integer(k, "k", 1)
+    if not 0 <= rtol < 1:
+        raise ValueError(f"rtol must be at least 0 and below 1; got {rtol}")
+    found, true = _distances(D, "D"), _distances(distances, "distances")
+    _check_columns(found, "D", true, "distances", k, k)
+    if true.min() < 0:
+        raise ValueError(f"distances must be squared L2 distances, at least 0; got {true.min():.6g}")
+    found, true = np.sort(found[:, :k], axis=1), np.sort(true, axis=1)
+    rounding = 1e-6 * _scales(true, k)
+    low = np.argwhere(found < true[:, :k] * (1 - rtol) - rounding)
+    if len(low):
+        q, i = low[0].tolist()
+        raise ValueError(
+            f"D must hold true squared L2 distances, to k different vectors; in row {q}, sorted, place {i + 1} is "
+            f"{found[q, i]:.6g}, nearer than the true {true[q, i]:.6g}: recompute distances to codes, square roots, drop "
+            "copies, or raise rtol if it is rounding"
+        )
+    return float((np.isfinite(found) & (found <= true[:, k - 1 : k] * (1 + rtol) + rounding)).mean())
+
+
+def _distances(D: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
+    array = _check.array(D, name)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{name} must hold distances; got dtype {array.dtype}")
+    if np.isnan(array).any():
+        raise ValueError(f"{name} must not hold NaN; +inf stands for none")
+    return array.astype(np.float64)
+
+
+def _scales(true: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.float64]:
+    """Return, for each row of ascending distances, the k-th; where that says nothing, the row's largest, or others'."""
+    finite = np.where(np.isinf(true), 0, true)
+    scales = np.where(finite[:, k - 1] > 0, finite[:, k - 1], finite.max(axis=1))
+    known = scales[scales > 0]
+    return np.where(scales > 0, scales, np.median(known) if len(known) else 1.0)[:, None]
 
 
 def _found(I: npt.ArrayLike, gt: npt.ArrayLike, k: int, r: int) -> npt.NDArray[np.bool_]:
@@ -140,7 +178,7 @@ class Timing:
     @property
     def qps(self) -> float:
         """Queries per second in the median run."""
-        return self.nq / median(self.seconds)
+        return float(self.nq / median(self.seconds))
 
 
 def measure(
@@ -193,7 +231,7 @@ def sweep(
         TypeError, ValueError, RuntimeError: as in the index's `search`, in `recall_at_k` and in `measure`.
     """
     rows = []
-    for nprobe in nprobes:
+    for nprobe in (_check.integer(nprobe, "nprobe", 1) for nprobe in nprobes):
         search = partial(index.search, xq, k, nprobe=nprobe)
         (_, I), timing = measure(search, len(xq), threads=threads, runs=runs)
         rows.append({"nprobe": nprobe, "recall": recall_at_k(I, gt, k), "qps": timing.qps, "timing": timing})
@@ -223,16 +261,16 @@ def error_decomposition(
     Raises:
         TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.
     """
-    k = _check.integer(k, "k", 1)
-    true = _check.ids(gt, "gt")[:, :k]
+    k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
+    x, true = _check.matrix(xq, "xq", index.d), _check.ids(gt, "gt")[:, :k]
     if true.size and (true.min() < 0 or true.max() >= index.ntotal):
         raise ValueError(f"gt must hold ids from 0 to {index.ntotal - 1}; got {true.min()} to {true.max()}")
-    search = partial(index.search, xq, nprobe=nprobe, n_outer_probe=n_outer_probe)
+    search = partial(index.search, x, nprobe=nprobe, n_outer_probe=n_outer_probe)
     _, I = search(k, rerank=rerank)
     found = _found(I, true, k, k)
     cell_of_id = np.empty(index.ntotal, np.int64)
     cell_of_id[index.lists.ids] = np.repeat(np.arange(index.clusters.n_inner), index.lists.sizes)
-    probes = index.clusters.probe(xq, nprobe, n_outer_probe)
+    probes = index.clusters.probe(Rows(index.reduction(x) if index.reduction else x), nprobe, n_outer_probe)
     visited = (cell_of_id[true][:, :, None] == probes[:, None, :]).any(axis=2)
     listed = visited
     if rerank:

@@ -14,11 +14,12 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mlpq import _check, storage, visits
-from mlpq._check import Array, FloatMatrix, IdMatrix
+from mlpq._check import Array, Codes, FloatMatrix, IdMatrix, Rows
+from mlpq._objects import copied, shown
 from mlpq._parallel import batches, in_threads, undisturbed
-from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
-from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner, candidates, owners_of_cells
-from mlpq.lists import Ids, InvertedLists, appended
+from mlpq.clustering import TwoLevelKMeans
+from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner, candidates, owners_of_cells, trained_books
+from mlpq.lists import Ids, InvertedLists, kept_on_failure, with_originals
 from mlpq.pq import ProductQuantizer
 from mlpq.reduction import Reduction
 from mlpq.scan import Scanner
@@ -94,6 +95,16 @@ class MultiLevelPQ:
         self.lists = InvertedLists.empty(clusters.n_inner, self.code_size, np.uint8)
         self.originals = np.empty((0, self.d), np.float32)
 
+    def __repr__(self) -> str:
+        facts: dict[str, object] = {"d": self.d, "n_inner": self.clusters.n_inner, "n_outer": self.clusters.n_outer}
+        facts |= {"m": self.m, "nbits": self.nbits, "codebooks": self.codebooks, "pca_dim": self.pca_dim}
+        facts |= {"keep_originals": True} if self.keep_originals else {}
+        facts |= {"codebook_dtype": self.codebook_dtype} if self.codebook_dtype != "float32" else {}
+        return shown(self, **facts, **({"ntotal": self.ntotal} if self.is_trained else {"trained": False}))
+
+    def __copy__(self) -> Self:
+        return copied(self, "lists")
+
     @property
     def is_trained(self) -> bool:
         return len(self.quantizers) > 0
@@ -108,19 +119,22 @@ class MultiLevelPQ:
     def train(self, xt: npt.ArrayLike, *, progress: bool = False) -> Self:
         """Learn cells and codebooks from xt (n, d); vectors added before are dropped. `progress` shows one bar.
 
+        All of xt is checked and assigned to cells; k-means works on samples of 256 for each cell and each codeword. Of
+        an array that is not float32, such as a file mapped into memory, no more than those is converted at a time.
+
         Raises:
             ValueError: fewer points than n_inner or than 2**nbits, wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        x = _check.matrix(xt, "xt", self.d)
+        x = _check.rows(xt, "xt", self.d)
         if len(x) < self.ksub:
             raise ValueError(
                 f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
             )
         reduction = None if self.pca_dim is None else Reduction.fit(x, self.pca_dim, self.m, self.seed)
-        x = reduction(x) if reduction else x
+        x = Rows(reduction(x)) if reduction else x
         old = self.clusters
-        clusters = TwoLevelKMeans(x.shape[1], old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
+        clusters = TwoLevelKMeans(old.d, old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
         with tqdm(total=2 * self.niter, desc="cells", disable=not progress) as bar:
             clusters._fit(x, bar.update)
             cells = clusters.assign(x)
@@ -129,17 +143,9 @@ class MultiLevelPQ:
             owners = sorted(set(keys))
             bar.set_description("codebooks")
             bar.total = 2 * self.niter + len(owners)
-            books = np.empty((len(owners), self.m, self.ksub, x.shape[1] // self.m), np.float32)
-
-            def train_codebook(number: int) -> None:
-                rows = members[owners[number]]
-                rows = rows[sample(len(rows), self.ksub * POINTS_PER_CENTROID, self.seed)]
-                residuals = x[rows] - clusters.inner_centroids[cells[rows]]
-                pq = ProductQuantizer(x.shape[1], self.m, self.nbits, seed=self.seed)
-                books[number] = pq.train(residuals).codebooks
-                bar.update()
-
-            in_threads(train_codebook, range(len(owners)))
+            pq = ProductQuantizer(old.d, self.m, self.nbits, seed=self.seed)
+            groups = [members[owner] for owner in owners]
+            books = trained_books(pq, x, cells, clusters.inner_centroids, groups, bar.update)
         self.reduction = reduction
         quantizers = Codebooks.of(books, self.codebook_dtype)
         self._reset(clusters, quantizers, np.array([owners.index(key) for key in keys]))
@@ -150,38 +156,38 @@ class MultiLevelPQ:
     def add(self, xb: npt.ArrayLike) -> Self:
         """Encode xb (n, d) and append it; ids count on from `ntotal`. May be called many times.
 
+        An array that is not float32, such as a file mapped into memory, is converted part by part.
+
         Raises:
             RuntimeError: not trained.
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "add")
-        x = _check.matrix(xb, "xb", self.d)
-        z = self.reduction(x) if self.reduction else x
-        cells = self.clusters.assign(z)
-        codes = np.empty((len(x), self.code_size), np.uint8)
-
-        def encode(c: int) -> None:
-            rows = np.flatnonzero(cells == c)
-            residuals = z[rows] - self.clusters.inner_centroids[c]
-            codes[rows] = self.quantizers[int(self.codebook_of_cell[c])].encode(residuals)
-
-        in_threads(encode, np.unique(cells).tolist())
+        x = _check.rows(xb, "xb", self.d, least=0)
+        cells, codes = np.empty(len(x), np.int64), np.empty((len(x), self.code_size), np.uint8)
+        for part in x.parts():
+            z = self.reduction(x[part]) if self.reduction else x[part]
+            cells[part] = self.clusters.assign(Rows(z))
+            self._encode(z, cells[part], codes[part])
 
         def append() -> None:
-            if self.keep_originals:
-                self.originals = self._with_originals(x)
-            self.lists.extend(cells, codes)
+            with kept_on_failure(self, "originals"):
+                if self.keep_originals:
+                    self.originals = with_originals(self.originals, x)
+                self.lists.extend(cells, codes)
 
         undisturbed(append)
         return self
 
-    def _with_originals(self, x: FloatMatrix) -> Array:
-        """Return the originals with x appended: as bytes as long as all of them are whole numbers from 0 to 255."""
-        if self.originals.dtype == np.uint8 or self.ntotal == 0:
-            small = x.astype(np.uint8)
-            if (small == x).all():
-                return appended(self.originals.astype(np.uint8, copy=False), small)
-        return appended(self.originals.astype(np.float32, copy=False), x)
+    def _encode(self, z: FloatMatrix, cells: Ids, codes: Codes) -> None:
+        """Write the codes of z (n, pca_dim), which lie in `cells` (n,), into `codes` (n, code_size)."""
+
+        def encode(c: int) -> None:
+            rows = np.flatnonzero(cells == c)
+            residuals = z[rows] - self.clusters.inner_centroids[c]
+            codes[rows] = self.quantizers[int(self.codebook_of_cell[c])].encode(Rows(residuals))
+
+        in_threads(encode, np.unique(cells).tolist())
 
     def search(
         self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1, n_outer_probe: int | None = None, rerank: int = 0
@@ -211,7 +217,7 @@ class MultiLevelPQ:
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.n_inner)
         if rerank and not self.keep_originals:
             raise RuntimeError("rerank needs the original vectors: create the index with keep_originals=True")
-        x = _check.matrix(xq, "xq", self.d)
+        x = _check.matrix(xq, "xq", self.d, least=0)
         shortlist = max(1, rerank) * k
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
 

@@ -15,12 +15,14 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
+from mlpq._objects import shown
 from mlpq._parallel import blocks, in_threads, quick_training
 from mlpq.bounds import gamma, moved, offset, within_reach
-from mlpq.clustering import MAX_SEED
+from mlpq.clustering import MAX_SEED, POINTS_PER_CENTROID, faiss_sample
 from mlpq.distance import at, compacted, k_nearest, pad
 
 Array3 = npt.NDArray[np.float32]
+RESIDUAL = 100 * _check.LARGEST  # of the numbers in codebooks: those of vectors less a centroid, on other axes
 
 
 class ProductQuantizer:
@@ -52,6 +54,9 @@ class ProductQuantizer:
         self.codebooks: Array3 = np.empty((0, self.ksub, self.dsub), np.float32)
         self._starts = self.ksub * np.arange(self.m)  # of each codebook, when all codewords stand in one row
 
+    def __repr__(self) -> str:
+        return shown(self, d=self.d, m=self.m, nbits=self.nbits, trained=self.is_trained)
+
     @property
     def is_trained(self) -> bool:
         return len(self.codebooks) > 0
@@ -64,23 +69,25 @@ class ProductQuantizer:
             ValueError: other than three dimensions, or a number of codewords that is no power of two up to 2**16.
             TypeError: not numbers.
         """
-        books = np.asarray(codebooks)
+        books = _check.array(codebooks, "codebooks")
         nbits = books.shape[1].bit_length() - 1 if books.ndim == 3 else 0
         if books.ndim != 3 or books.shape[1] != 2**nbits:
             raise ValueError(f"codebooks must have shape (m, 2**nbits, d // m); got shape {books.shape}")
         m, _, dsub = books.shape
         pq = cls(m * dsub, m, nbits)
-        pq.codebooks = _check.matrix(books.reshape(-1, dsub), "codebooks").reshape(books.shape)
+        pq.codebooks = _check.matrix(books.reshape(-1, dsub), "codebooks", largest=RESIDUAL).reshape(books.shape)
         return pq
 
     def train(self, xt: npt.ArrayLike) -> Self:
         """Learn the codebooks from xt (n, d) by k-means in each sub-space.
 
+        All of xt is checked; beyond 256 rows for each codeword, Faiss's sample is used, and no more converted to float32.
+
         Raises:
             ValueError: fewer than 2**nbits points, wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        x = _check.matrix(xt, "xt", self.d)
+        x = _check.rows(xt, "xt", self.d)
         if len(x) < self.ksub:
             raise ValueError(
                 f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
@@ -88,9 +95,10 @@ class ProductQuantizer:
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         pq.cp.seed = self.seed
         pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points per codeword
-        origin = offset(x, self.m)
+        xt = x[faiss_sample(len(x), self.ksub * POINTS_PER_CENTROID, self.seed)]
+        origin = offset(xt, self.m)
         with quick_training():
-            pq.train(moved(x, origin))
+            pq.train(moved(xt, origin))
         self.codebooks = faiss.vector_to_array(pq.centroids).reshape(self.m, self.ksub, self.dsub)
         self.codebooks += origin.reshape(self.m, 1, self.dsub)
         self.__dict__.pop("_norms", None)
@@ -104,7 +112,7 @@ class ProductQuantizer:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.is_trained, "ProductQuantizer", "encode")
-        x = _check.matrix(x, "x", self.d)
+        x = _check.rows(x, "x", self.d, least=0)
         # q_j(x_j) is the nearest codeword of each sub-space: eq. (8). Faiss looks for it, since a plain argmin gives
         # other codes where codewords coincide, as they do for sub-vectors that are mostly zero.
         origin = offset(self.codebooks.transpose(1, 0, 2).reshape(self.ksub, self.d), self.m)
@@ -141,7 +149,7 @@ class ProductQuantizer:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.is_trained, "ProductQuantizer", "distance_table")
-        x = _check.matrix(xq, "xq", self.d)
+        x = _check.matrix(xq, "xq", self.d, least=0)
         tables, norms, _ = self._tables(x)
         distances: Array3 = np.maximum((tables + norms[:, None]).transpose(2, 0, 1), 0, order="C")
         return distances
@@ -163,7 +171,7 @@ class ProductQuantizer:
         """
         _check.trained(self.is_trained, "ProductQuantizer", "search")
         k = _check.integer(k, "k", 1)
-        x = _check.matrix(xq, "xq", self.d)
+        x = _check.matrix(xq, "xq", self.d, least=0)
         indices = unpack(_check.packed(codes, "codes", self.code_size), self.m, self.nbits)
         D = np.empty((len(x), min(k, len(indices))), np.float32)
         I = np.empty(D.shape, np.int64)
@@ -224,7 +232,7 @@ def tables(codebooks: Array3, norms: FloatMatrix, x: FloatMatrix) -> Array3:
 
     That is the squared distance less ||x||^2. Rows come last, (m, ksub, n): a sub-code selects the entries of all.
     """
-    sub = x.reshape(len(x), len(codebooks), -1).transpose(1, 2, 0)
+    sub = x.reshape(len(x), len(codebooks), codebooks.shape[2]).transpose(1, 2, 0)
     found: Array3 = codebooks @ (-2 * sub)
     found += norms[:, :, None]
     return found

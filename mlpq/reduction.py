@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import FloatMatrix
+from mlpq._check import FloatMatrix, Rows
 from mlpq._parallel import blocks, in_threads
 from mlpq.clustering import sample
 
@@ -32,7 +32,7 @@ class Reduction:
         self.mean, self.axes = mean, axes
 
     @classmethod
-    def fit(cls, x: FloatMatrix, dim: int, m: int, seed: int) -> Self:
+    def fit(cls, x: Rows, dim: int, m: int, seed: int) -> Self:
         """Find the dim directions of largest variance of x (n, d), and deal them out to m sub-vectors."""
         part = x[sample(len(x), POINTS, seed)]
         mean = part.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -40,7 +40,7 @@ class Reduction:
         largest = np.argsort(-variances, kind="stable")[:dim]
         return cls(mean, np.ascontiguousarray(directions[:, largest[deal(variances[largest], m)]], np.float32))
 
-    def __call__(self, x: FloatMatrix) -> FloatMatrix:
+    def __call__(self, x: FloatMatrix | Rows) -> FloatMatrix:
         """Return x (n, d) in the new coordinates, (n, dim)."""
         y = np.empty((len(x), self.axes.shape[1]), np.float32)
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import visits
-from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq._check import Codes, FloatMatrix, IdMatrix, Rows
 from mlpq._parallel import block, cut
 from mlpq.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
 from mlpq.distance import at, best, compacted, distances_to_pairs
@@ -48,7 +48,7 @@ class Scanner:
 
     def search(self, k: int, shortlist: int, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
         """Return distances and ids of the k best among the cells probed; `originals` order the best `shortlist` anew."""
-        probes = self.index.clusters.probe(self.z, nprobe, n_outer_probe)
+        probes = self.index.clusters.probe(Rows(self.z), nprobe, n_outer_probe)
         if probes.size >= FEW * len(self.centroids):
             return visits.search(self.lists, probes, k, shortlist, self, self.z.shape[1], self.originals)
         found = [self._search_one(q, probes[q], k, shortlist) for q in range(len(probes))]

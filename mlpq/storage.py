@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +36,7 @@ class Memory(dict[str, int]):
     @classmethod
     def of(cls, arrays: Mapping[str, Array]) -> Memory:
         """Count the components that hold anything in memory."""
-        in_memory = {name: array for name, array in arrays.items() if not isinstance(array, np.memmap)}
+        in_memory = {name: array for name, array in arrays.items() if not mapped(array)}
         return cls({name: array.nbytes for name, array in in_memory.items() if array.nbytes})
 
     @property
@@ -43,27 +44,40 @@ class Memory(dict[str, int]):
         return sum(self.values())
 
 
+def mapped(array: Array) -> bool:
+    """Return whether an array is in a file; a copy of one that is has its class, and is in memory."""
+    return getattr(array, "_mmap", None) is not None
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it there at the end, or remove it after an error."""
-    target = Path(path)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    """Yield a temporary path beside `path`; rename it there at the end, or remove it after an error.
+
+    A symbolic link stays one: what it points to is replaced. The new file has the mode of the old one, if there is one.
+    """
+    target = resolved(path)
+    mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+    part = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
+    part.touch(exist_ok=False)
     try:
+        if mode is not None:
+            part.chmod(mode | 0o600)  # nobody reads it meanwhile who could not read the old one
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
+        if mode is not None:
+            part.chmod(mode)
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return where symbolic links lead, be there a file or not; links that go round in a circle raise OSError."""
+    try:
+        return Path(os.path.realpath(path, strict=True))
+    except FileNotFoundError:
+        return Path(os.path.realpath(path))
 
 
 def write(path: str | os.PathLike[str], settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, get_args
 
@@ -14,7 +13,7 @@ from mlpq import _check
 from mlpq.clustering import TwoLevelKMeans
 from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Owner
 from mlpq.datasets import Dataset
-from mlpq.evaluate import measure, recall_at_k
+from mlpq.evaluate import sweep
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import ProductQuantizer
 from mlpq.storage import Memory
@@ -59,7 +58,8 @@ def predict_memory(
     d = _check.integer(d, "d", 1)
     dim = d if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, d)  # of the codes
     pq, clusters = ProductQuantizer(dim, m, nbits), TwoLevelKMeans(dim, n_inner, n_outer)
-    n_codebooks = {"inner": n_inner, "outer": n_outer, "global": 1}[_check.one_of(codebooks, "codebooks", OWNERS)]
+    owners = {"inner": clusters.n_inner, "outer": clusters.n_outer, "global": 1}
+    n_codebooks = owners[_check.one_of(codebooks, "codebooks", OWNERS)]
     itemsize = np.dtype(_check.one_of(codebook_dtype, "codebook_dtype", DTYPES)).itemsize
     sizes = {
         "codes": n * pq.code_size,
@@ -114,11 +114,11 @@ def measure_grid(
     rows = []
     for setting in tqdm(list(settings), desc="indexes", disable=not progress):
         index = MultiLevelPQ(ds.d, n_inner, n_outer, **setting).train(ds.xb).add(ds.xb)
-        for nprobe in nprobes:
-            search = partial(index.search, ds.xq, k, nprobe=nprobe)
-            (_, I), timing = measure(search, len(ds.xq), threads=threads, runs=runs)
-            found = {"nprobe": nprobe, "recall": recall_at_k(I, ds.gt, k), "qps": timing.qps}
-            rows.append({**setting, **found, "bytes": index.memory().total})
+        built = {name: getattr(index, name) for name in setting}
+        for row in sweep(index, ds.xq, ds.gt, k, nprobes, threads=threads, runs=runs):
+            rows.append(
+                built | {name: row[name] for name in ("nprobe", "recall", "qps")} | {"bytes": index.memory().total}
+            )
     return rows
 
 
@@ -162,6 +162,8 @@ def recommend(
 ) -> list[Row]:
     """Measure, for each owner and each nbits, the largest m whose whole index fits the budget.
 
+    An nbits whose codebooks would need more than the base, 2**nbits vectors, is left out.
+
     Args:
         bytes_per_vector: budget for everything: codes, ids, codebooks, centroids.
         recall: wanted, from 0 to 1, at k.
@@ -172,7 +174,8 @@ def recommend(
         fastest first; then the others, best recall first.
 
     Raises:
-        ValueError: recall outside 0..1; nothing fits: the message says what the smallest index takes.
+        ValueError: recall outside 0..1; no nbits can be trained; nothing fits: the message says what the smallest
+            index takes.
     """
     if not 0 <= recall <= 1:
         raise ValueError(f"recall must be from 0 to 1; got {recall}")
@@ -187,17 +190,19 @@ def _largest_fitting(
 ) -> list[Row]:
     """Return, for each (owner, nbits), the settings with the largest m that fits; raise if nothing does."""
     fitting: list[Row] = []
-    smallest = float("inf")
+    smallest, n = float("inf"), len(ds.xb)
     for owner, bits in kinds:
+        if 2 ** _check.integer(bits, "nbits", 1, _check.MAX_NBITS) > n:
+            continue  # a codebook would need more vectors to train on
         for m in reversed(_check.valid_m(ds.d)):
             setting: Row = {"codebooks": owner, "m": m, "nbits": bits}
-            needed = predict_memory(len(ds.xb), ds.d, n_inner, n_outer, **setting).total / len(ds.xb)
+            needed = predict_memory(n, ds.d, n_inner, n_outer, **setting).total / n
             smallest = min(smallest, needed)
             if needed <= budget:
                 fitting.append(setting)
                 break
+    if smallest == float("inf"):
+        raise ValueError(f"nbits must hold one whose 2**nbits is at most the number of vectors, {n}")
     if not fitting:
-        raise ValueError(
-            f"bytes_per_vector must be at least {smallest:.1f} for {len(ds.xb)} vectors of d={ds.d}; got {budget}"
-        )
+        raise ValueError(f"bytes_per_vector must be at least {smallest:.1f} for {n} vectors of d={ds.d}; got {budget}")
     return fitting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Self
 
 import faiss
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._objects import shown
 from mlpq.storage import Memory
 
 
@@ -37,6 +39,13 @@ class FaissIndex:
         except RuntimeError as error:
             raise ValueError(f"factory must describe a Faiss index for d={d}; got {factory!r}: {error}") from None
 
+    def __repr__(self) -> str:
+        counted = {"ntotal": self.ntotal} if self.index.is_trained else {"trained": False}
+        return shown(self, d=self.d, factory=self.factory, **counted)
+
+    def __copy__(self) -> Self:
+        return deepcopy(self)
+
     @property
     def ntotal(self) -> int:
         """Number of vectors added."""
@@ -60,7 +69,7 @@ class FaissIndex:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.index.is_trained, "FaissIndex", "add")
-        self.index.add(_check.matrix(xb, "xb", self.d))
+        self.index.add(_check.matrix(xb, "xb", self.d, least=0))
         return self
 
     def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
@@ -77,7 +86,7 @@ class FaissIndex:
         lists = faiss.try_extract_index_ivf(self.index)
         if lists is not None:
             lists.nprobe = nprobe
-        D, I = self.index.search(_check.matrix(xq, "xq", self.d), k)
+        D, I = self.index.search(_check.matrix(xq, "xq", self.d, least=0), k)
         D[I < 0] = np.inf  # Faiss gives the largest float
         return D, I
 

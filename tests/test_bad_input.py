@@ -19,24 +19,52 @@ def multi(**options: Any) -> mlpq.MultiLevelPQ:
     return mlpq.MultiLevelPQ(D, **({"n_inner": 4, "n_outer": 2, "m": 4, "nbits": 4} | options))
 
 
+class Frame:
+    """What a table of pandas with nullable columns is to NumPy: an array of objects."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return X[:9].astype(object)
+
+
+MASKED = np.ma.masked_greater(X, 2)
+
 BAD_MATRICES = {
     "1-D": (X[0], ValueError, r"must have shape \(n, 8\); got 1-D with shape \(8,\); a single vector v goes in as v"),
     "3-D": (X[None], ValueError, r"must have shape \(n, 8\); got 3-D"),
     "a number": (3.0, ValueError, r"must have shape \(n, 8\); got 0-D"),
     "wrong dimension": (X[:, :7], ValueError, r"must have shape \(n, 8\); got shape \(300, 7\)"),
-    "no rows": (X[:0], ValueError, r"must not be empty; got shape \(0, 8\)"),
+    "rows of several lengths": ([[1.0] * D, [2.0]], ValueError, "must be an array: .*inhomogeneous"),
+    "masked": (
+        MASKED,
+        ValueError,
+        r"must not have masked entries: fill them, as in x.filled\(0\), or leave their rows",
+    ),
+    "masked rows": ([*MASKED], ValueError, "must not have masked entries"),
     "strings": (np.full((9, D), "a"), TypeError, "must hold floats or integers; got dtype <U1"),
     "complex": (X * 1j, TypeError, "must hold floats or integers; got dtype complex128"),
     "bools": (X > 0, TypeError, "must hold floats or integers; got dtype bool"),
     "objects": (np.full((9, D), None), TypeError, "must hold floats or integers; got dtype object"),
+    "nullable columns": (Frame(), TypeError, r".*dtype object; convert it first, .* df.to_numpy\(np.float32, na_value"),
+    "bfloat16 of a file": (
+        X.astype(np.float16).view("V2"),
+        TypeError,
+        r".*got dtype \|V2; .*bfloat16\).astype\(np.float32",
+    ),
     "NaN": (
         np.where(X > 2, np.nan, X),
         ValueError,
         r"must be finite in float32; NaN or inf in \d+ of 300 rows, first in row \d+",
     ),
     "inf": (np.where(X > 2, -np.inf, X), ValueError, "must be finite in float32"),
+    "float16 inf": (np.where(X > 2, np.inf, X).astype(np.float16), ValueError, r"must be finite .* first in row \d+"),
     "beyond float32": (X * 1e39, ValueError, "must be finite in float32"),
-    "distances beyond float32": (X * 1e19, ValueError, r"must stay within ±3.3e\+18 for float32 distances; got \d"),
+    "distances beyond float32": (X * 1e19, ValueError, r"must stay within ±1e\+15 for float32 distances; got \d"),
+    "a little too large": (
+        np.where(X > 2, 1.01e15, X),
+        ValueError,
+        r"must stay within ±1e\+15 .*; got 1.0e\+15; divide",
+    ),
+    "a large integer": (np.full((9, D), -(10**15) - 1), ValueError, r"must stay within ±1e\+15"),
 }
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -84,6 +112,28 @@ def test_bad_vectors_are_refused_and_change_nothing(kind: str, call: str, bad: s
     after = state(thing)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("kind", ["KMeans", "TwoLevelKMeans", "ProductQuantizer", "MultiLevelPQ", "KMeansIndex"])
+def test_training_needs_vectors(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"^xt must not be empty; got shape \(0, 8\)"):
+        TRAINED[kind]().train(X[:0])
+
+
+def test_masks_elsewhere_are_refused_too() -> None:
+    for call in (
+        lambda: mlpq.recall_at_k(np.ma.masked_equal([[1, 2]], 2), [[1, 2]], 2),
+        lambda: mlpq.recall_by_distance(np.ma.masked_equal([[1, 2]], 2), [[1, 2]], 2),
+        lambda: TRAINED["ProductQuantizer"]().decode(np.ma.masked_equal(np.zeros((3, 2), np.uint8), 0)),
+        lambda: mlpq.ProductQuantizer.from_codebooks(np.ma.masked_equal(np.zeros((1, 2, 2)), 0)),
+    ):
+        with pytest.raises(ValueError, match="must not have masked entries"):
+            call()
+
+
+def test_a_mask_that_hides_nothing_is_welcome() -> None:
+    _, I = mlpq.ExactIndex(D).add(np.ma.masked_greater(X, 1e6)).search(np.ma.masked_invalid(X), 1)
+    assert np.array_equal(I[:, 0], np.arange(300))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,78 @@ def test_ties_count_by_distance() -> None:
     assert mlpq.recall_by_distance([[1.0, np.inf]], distances, 2) == 0.5
 
 
+TRUE = [[1.0, 4.0, 9.0], [4.0, 9.0, 16.0]]
+
+
+@pytest.mark.parametrize(
+    ("D", "place"),
+    [
+        ([[1.0, 1.0, 1.0], [4.0, 9.0, 16.0]], "in row 0, sorted, place 2 is 1, nearer than the true 4:"),
+        ([[1.0, 4.0, 9.0], [2.0, 3.0, 4.0]], "in row 1, sorted, place 1 is 2, nearer than the true 4:"),
+        ([[16.0, 4.0, 0.9], [4.0, 9.0, 16.0]], "in row 0, sorted, place 1 is 0.9, nearer than the true 1:"),
+        ([[1.0, 4.0, 9.0], [-4.0, 9.0, 16.0]], "in row 1, sorted, place 1 is -4, nearer than the true 4:"),
+        ([[1.0, 4.0, 9.0], [-np.inf, 9.0, 16.0]], "in row 1, sorted, place 1 is -inf, nearer than the true 4:"),
+        ([[1.0, 4.0, 9.0], [4.0, 9.0, 15.99]], "in row 1, sorted, place 3 is 15.99, nearer than the true 16:"),
+    ],
+)
+def test_distances_that_cannot_be_true_are_refused(D: list[list[float]], place: str) -> None:
+    message = f"D must hold true squared L2 distances, to k different vectors; {place} recompute .* or raise rtol"
+    with pytest.raises(ValueError, match=message):
+        mlpq.recall_by_distance(D, TRUE, 3)
+
+
+def test_distances_in_any_order_with_none_and_with_rounding() -> None:
+    assert mlpq.recall_by_distance([[9.0, 1.0, 4.0], [16.0, 9.0, 4.0]], TRUE, 3) == 1
+    assert mlpq.recall_by_distance([[9.0, np.inf, 4.0], [16.0, 25.0, np.inf]], TRUE, 3) == 3 / 6
+    assert mlpq.recall_by_distance([[9.0001, 1.0, 4.0], [15.9999, 8.9999, 3.9999]], TRUE, 3, rtol=1e-4) == 1
+    assert mlpq.recall_by_distance([[9.0001, 1.0, 4.0], [16.0, 9.0, 4.0]], TRUE, 3) == 5 / 6
+    assert mlpq.recall_by_distance([[0.5, 1.0]], [[0.5, 1.0]], 2) == 1  # below 1 a root is the larger
+
+
+def test_rounding_near_zero_is_a_hit() -> None:
+    assert mlpq.recall_by_distance([[1e-7]], [[0.0]], 1) == 1
+    assert mlpq.recall_by_distance([[1e-7, 1.0]], [[0.0, 1.0]], 1) == 1
+    assert mlpq.recall_by_distance([[1e-7, 1.0]], [[0.0, 1.0]], 2) == 1
+    assert mlpq.recall_by_distance([[-1e-7, 1.0]], [[0.0, 1.0]], 2) == 1
+    assert mlpq.recall_by_distance([[0.0, 1.0]], [[1e-7, 1.0]], 2) == 1
+    assert mlpq.recall_by_distance([[1e-5, 1.0]], [[0.0, 1.0]], 1) == 0
+    assert mlpq.recall_by_distance([[0.1, 2e6]], [[0.0, 1e6]], 1) == 1  # pixels
+
+
+def test_rounding_is_of_the_scale_of_the_distances() -> None:
+    """The same, a million million times smaller; and beside a query that lies far away, or rows far away."""
+    assert mlpq.recall_by_distance([[1e-7]], [[1e-13]], 1) == 0
+    assert mlpq.recall_by_distance([[1e-19, 1e-12]], [[0.0, 1e-12]], 1) == 1
+    assert mlpq.recall_by_distance([[1e-17, 1e-12]], [[0.0, 1e-12]], 1) == 0
+    assert mlpq.recall_by_distance([[1e-7, 1.0], [1e18, 2e18]], [[1e-8, 1.0], [1e18, 1e18]], 1) == 1 / 2
+    assert mlpq.recall_by_distance([[2e-6], [1.0]], [[1e-6], [1.0]], 1) == 1 / 2
+    assert mlpq.recall_by_distance([[1e-16], [1e-12], [1.0]], [[0.0], [1e-12], [1e-12]], 1) == 1 / 3
+    assert mlpq.recall_by_distance([[1e-4, 1.0]], [[1e-5, 1e9]], 1) == 0
+
+
+def test_fewer_true_neighbours_than_k() -> None:
+    true = [[1.0, 4.0, np.inf]]
+    assert mlpq.recall_by_distance([[1.0, 4.0, np.inf]], true, 3) == 2 / 3  # as with ids of -1
+    assert mlpq.recall_by_distance([[1.0, np.inf, np.inf]], true, 3) == 1 / 3
+    with pytest.raises(ValueError, match="place 3 is 5, nearer than the true inf"):
+        mlpq.recall_by_distance([[1.0, 4.0, 5.0]], true, 3)
+
+
+def test_distances_to_codes_are_refused_and_recomputed_ones_judged(ds: mlpq.Dataset) -> None:
+    pq = mlpq.ProductQuantizer(ds.d, 8).train(ds.xb[:3000])
+    D, I = pq.search(ds.xq, pq.encode(ds.xb), 10)
+    with pytest.raises(ValueError, match="distances to codes"):
+        mlpq.recall_by_distance(D, ds.distances, 10)
+    with pytest.raises(ValueError, match="recompute distances to codes, square roots"):
+        mlpq.recall_by_distance(np.sqrt(ds.distances), ds.distances, 10)
+    with pytest.raises(ValueError, match="drop copies"):
+        mlpq.recall_by_distance(np.repeat(ds.distances[:, :1], 10, axis=1), ds.distances, 10)
+    exact = ((ds.xq[:, None] - ds.xb[I]) ** 2).sum(axis=2)
+    by_id = mlpq.recall_at_k(I, ds.gt, 10)
+    assert mlpq.recall_by_distance(exact, ds.distances, 10) == pytest.approx(by_id, abs=1e-3)
+    assert 0 < by_id < 1
+
+
 def test_recall_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     I, gt = rng.permuted(np.tile(np.arange(50), (2, 300, 1)), axis=2)
@@ -75,6 +147,12 @@ def test_recall_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: mlpq.recall_1_at_r([[1]], [[1]], 0), ValueError, "r must be a whole number of at least 1; got 0"),
         (lambda: mlpq.recall_1_at_r([[1]], [[1]], 2), ValueError, r"I must have shape \(nq, 2 or more\)"),
         (lambda: mlpq.recall_by_distance([[1.0]], [[1.0]], 2), ValueError, r"D must have shape \(nq, 2 or more\)"),
+        (lambda: mlpq.recall_by_distance([[np.nan]], [[1.0]], 1), ValueError, r"D must not hold NaN; \+inf stands for"),
+        (lambda: mlpq.recall_by_distance([[1.0]], [[np.nan]], 1), ValueError, "distances must not hold NaN"),
+        (lambda: mlpq.recall_by_distance([[1.0]], [[-1.0]], 1), ValueError, "distances must be .* at least 0; got -1"),
+        (lambda: mlpq.recall_by_distance([["a"]], [[1.0]], 1), TypeError, "D must hold distances; got dtype <U1"),
+        (lambda: mlpq.recall_by_distance([[1.0]], [[1.0]], 1, rtol=1), ValueError, "rtol must be at least 0 and below"),
+        (lambda: mlpq.recall_by_distance([[1.0]], [[1.0]], 0), ValueError, "k must be a whole number of at least 1"),
         (lambda: mlpq.measure(lambda: None, 0), ValueError, "nq must be"),
         (lambda: mlpq.measure(lambda: None, 1, runs=0), ValueError, "runs must be"),
     ],
@@ -157,3 +235,15 @@ def test_decomposition_refuses_ids_that_were_never_added(
     for bad in (-1, 20_000):
         with pytest.raises(ValueError, match="gt must hold ids from 0 to 19999; got"):
             mlpq.error_decomposition(trained["inner"], ds.xq[:1], np.full((1, 10), bad), 10, 3)
+
+
+def test_decomposition_of_an_index_with_pca(ds: mlpq.Dataset) -> None:
+    index = mlpq.MultiLevelPQ(ds.d, 16, 4, m=8, nbits=4, codebooks="global", pca_dim=64, keep_originals=True)
+    index.train(ds.xb[:4000]).add(ds.xb[:4000])
+    _, gt = mlpq.ExactIndex(ds.d).add(ds.xb[:4000]).search(ds.xq, 10)
+    share = mlpq.error_decomposition(index, ds.xq, gt, 10, 2, rerank=3)
+    assert share["recall"] == mlpq.recall_at_k(index.search(ds.xq, 10, nprobe=2, rerank=3)[1], gt, 10)
+    assert sum(share.values()) == pytest.approx(1)
+    cells = index.clusters.assign(index.reduction(ds.xb[:4000]))
+    probes = index.clusters.probe(index.reduction(ds.xq), 2)
+    assert share["coarse"] == pytest.approx(1 - (cells[gt][:, :, None] == probes[:, None]).any(axis=2).mean())

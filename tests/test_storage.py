@@ -1,7 +1,9 @@
 """Saved indexes: the same results, the bytes that were counted, and one clear error for anything else."""
 
 import json
+import os
 import shutil
+import stat
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,80 @@ def test_failed_saving_leaves_the_old_file(
         index.save(saved)
     assert saved.read_bytes() == before
     assert [path.name for path in saved.parent.iterdir()] == ["index.h5"]
+
+
+def test_saving_through_a_link_keeps_the_link(index: mlpq.MultiLevelPQ, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    target, link, second = tmp_path / "data" / "index.h5", tmp_path / "link.h5", tmp_path / "second.h5"
+    link.symlink_to(Path("data") / "index.h5")
+    second.symlink_to(link)
+    for path in (link, second, link):  # the first time it leads nowhere yet
+        target.unlink(missing_ok=True)
+        index.save(path)
+        assert link.is_symlink()
+        assert second.is_symlink()
+        assert not target.is_symlink()
+        assert mlpq.MultiLevelPQ.load(target).ntotal == mlpq.MultiLevelPQ.load(path).ntotal == 600
+        index.save(path)
+        assert [file.name for file in target.parent.iterdir()] == ["index.h5"]
+    assert {file.name for file in tmp_path.iterdir()} == {"data", "link.h5", "second.h5"}
+
+
+def test_links_that_lead_nowhere(index: mlpq.MultiLevelPQ, tmp_path: Path) -> None:
+    for name, to in {"a": "b", "b": "a", "c": "no such folder/index.h5"}.items():
+        (tmp_path / name).symlink_to(to)
+    for name in ("a", "c"):
+        with pytest.raises(OSError, match=r"symbolic links|No such file"):
+            index.save(tmp_path / name)
+    assert all((tmp_path / name).is_symlink() for name in "abc")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
+def test_a_file_keeps_its_mode(index: mlpq.MultiLevelPQ, saved: Path, mode: int) -> None:
+    saved.chmod(mode)
+    index.save(saved)
+    assert stat.S_IMODE(saved.stat().st_mode) == mode
+    link = saved.parent / "link.h5"
+    link.symlink_to(saved)
+    index.save(link)
+    assert stat.S_IMODE(saved.stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_mode_that_the_umask_says(
+    index: mlpq.MultiLevelPQ, tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        index.save(tmp_path / "index.h5")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "index.h5").stat().st_mode) == mode
+
+
+def test_what_others_may_not_read_they_may_not_read_meanwhile(saved: Path) -> None:
+    saved.chmod(0o600)
+    with storage.replacing(saved) as part:
+        assert stat.S_IMODE(part.stat().st_mode) == 0o600
+        assert part.parent == saved.parent
+        part.write_text("new")
+    assert saved.read_text() == "new"
+
+
+def test_a_folder_that_may_not_be_written(index: mlpq.MultiLevelPQ, saved: Path) -> None:
+    before = saved.read_bytes()
+    saved.parent.chmod(0o500)
+    try:
+        if os.access(saved.parent, os.W_OK):  # the superuser may
+            index.save(saved)
+        else:
+            with pytest.raises(PermissionError):
+                index.save(saved)
+        assert saved.read_bytes() == before
+        assert [path.name for path in saved.parent.iterdir()] == ["index.h5"]
+    finally:
+        saved.parent.chmod(0o700)
 
 
 def test_no_such_file_and_no_such_folder(index: mlpq.MultiLevelPQ, tmp_path: Path) -> None:

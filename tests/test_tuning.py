@@ -88,3 +88,15 @@ def test_a_target_out_of_reach_is_said(small: mlpq.Dataset) -> None:
         mlpq.recommend(small, 1, 0.5, **LEVELS)
     with pytest.raises(ValueError, match="recall must be from 0 to 1; got 95"):
         mlpq.recommend(small, 60, 95, **LEVELS)
+
+
+def test_few_vectors_are_recommended_what_they_can_train() -> None:
+    """200 vectors train codebooks of 16 and of 64 codewords, not of 256."""
+    few = mlpq.synthetic(200, 24, nq=20, n_clusters=5, intrinsic_dim=3)
+    rows = mlpq.recommend(few, 500, 0.5, n_inner=4, n_outer=2, owners=("global",), nprobes=(1, 4))
+    assert {row["nbits"] for row in rows} == {4, 6}
+    assert len(rows) == 4
+    with pytest.raises(ValueError, match=r"nbits must hold one whose 2\*\*nbits is at most the number of vectors, 200"):
+        mlpq.recommend(few, 500, 0.5, n_inner=4, n_outer=2, nbits=(8,))
+    with pytest.raises(ValueError, match=r"bytes_per_vector must be at least \d+\.\d for 200 vectors of d=24; got 9"):
+        mlpq.recommend(few, 9, 0.5, n_inner=4, n_outer=2)
