@@ -1,13 +1,11 @@
-"""Benchmarks: what is stored, that it goes on, what follows from it. Nothing here asserts a time."""
+"""Benchmarks: engines, what is stored, that it goes on. Nothing here asserts a time."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -15,71 +13,24 @@ import pytest
 from packaging.version import Version
 
 import mlpq
-from mlpq.bench import catalogue, compare, engines, figure, ratios, read, scale, sweep
+from mlpq.bench import catalogue, compare, engines, ratios, scale, sweep
 from mlpq.bench.__main__ import main
-from mlpq.bench.report import ratio, report
 from mlpq.bench.store import Store, load
 from tests.conftest import ROOT
 
 ABOUT = {"dataset": "tiny", "threads": 2, "n": 100, "nq": 50}
 ENTRIES = catalogue.catalogue(4)
-COMPARE = [
-    sys.executable,
-    "-m",
-    "mlpq.bench",
-    "compare",
-    "--runs",
-    "2",
-    "--queries",
-    "100",
-    "--only",
-    "mlpq 3. cells, m=8|PQ8np",
-]
+# Rounds enough to be killed between two of them.
+COMPARE = [sys.executable, "-m", "mlpq.bench", "compare", "--runs", "20", "--queries", "100"]
+COMPARE += ["--only", "mlpq .* m=8, 8-bit, global|,PQ8np"]
 
 
 @pytest.fixture(scope="module")
 def small() -> mlpq.Dataset:
-    return mlpq.synthetic(1000, 784, nq=50, n_clusters=8)
-
-
-def point(engine: str, setting: dict[str, int], recall: float, seconds: list[float]) -> dict[str, Any]:
-    runs = len(seconds)
-    return {
-        "engine": engine, "setting": setting, "seconds": seconds, "recall": [recall] * runs, "ids": ["same"] * runs,
-        "single_us": [[100.0 * run, 300.0 * run] for run in range(1, runs + 1)], "search_peak_bytes": [7_000_000] * runs,
-    }  # fmt: skip
-
-
-def engine(
-    kind: str, arguments: dict[str, Any], originals: bool, size: int, build_s: float, nq: int = 50
-) -> dict[str, Any]:
-    build = {"build_s": build_s, "build_peak_bytes": 5_000_000, "bytes": size * 100, "n": 100, "nq": nq}
-    family = "mlpq" if kind == "ours" else kind
-    return {"family": family, "kind": kind, "originals": originals, "arguments": arguments, "builds": [build]}
-
-
-@pytest.fixture
-def record(tmp_path: Path) -> Path:
-    """A record by hand: ours with and without originals, two Faiss indexes."""
-    built = {"m": 8, "nbits": 8, "codebooks": "global", "n_inner": 4}
-    content = {
-        "about": ABOUT,
-        "engines": {
-            "mlpq kept": engine("ours", {"m": 16}, True, 900, 1.0),
-            "mlpq codes": engine("ours", built, False, 40, 2.0),
-            "Faiss HNSW": engine("faiss", {"factory": "HNSW32,Flat"}, True, 3400, 30.0),
-            "Faiss PQ": engine("faiss", {"factory": "IVF4,PQ8np"}, False, 42, 20.0, nq=25),
-        },
-        "points": {
-            "a": point("mlpq kept", {"nprobe": 2, "rerank": 4}, 0.96, [1.0, 2.0, 1.0]),
-            "b": point("mlpq codes", {"nprobe": 1}, 0.57, [0.5, 0.5, 0.5]),
-            "c": point("Faiss HNSW", {"efSearch": 32}, 0.97, [2.0, 3.0, 4.0]),
-            "d": point("Faiss PQ", {"nprobe": 1}, 0.56, [1.0, 1.0, 1.0]),
-        },
-        "left_out": {"ScaNN": {"family": "ScaNN", "why": "No module named 'scann'"}},
-    }
-    (tmp_path / "record.json").write_text(json.dumps(content))
-    return tmp_path / "record.json"
+    """Images, so that what keeps bytes has bytes to keep."""
+    whole = mlpq.load_dataset("fashion-mnist-20k")
+    D, I = mlpq.ExactIndex(whole.d).add(whole.xb[:1000]).search(whole.xq[:50], 10)
+    return mlpq.Dataset("some images", whole.xb[:1000], whole.xq[:50], I, D)
 
 
 def test_ratios_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,46 +64,6 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ValueError, match="is not a benchmark record"):
         Store(tmp_path / "x.json", ABOUT, ["points"])
-
-
-def test_read_computes_what_the_record_says(record: Path) -> None:
-    kept, codes, hnsw, pq = read(record)
-    assert kept["params"] == {"m": 16, "nprobe": 2, "rerank": 4}
-    assert (kept["recall"], kept["qps"], kept["single_us"], kept["single_p99_us"]) == (0.96, 50.0, 200.0, 600.0)
-    assert (kept["build_s"], kept["bytes_per_vector"], kept["peak_bytes"], kept["nq"]) == (1.0, 900, 7_000_000, 50)
-    assert pq["qps"] == 25.0  # it answers half of the queries
-    assert ratio(kept, hnsw) == 2.0  # of 2, 1.5 and 4
-    assert ratio(codes, pq) == 4.0
-    record.write_text(json.dumps({"about": {}, "points": {"a": {"engine": "none"}}, "engines": {}}))
-    with pytest.raises(ValueError, match="is not a record of `compare`"):
-        read(record)
-
-
-def test_report_compares_at_equal_recall_and_bytes(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["compare", "--report", "--output", str(record), "--figure", str(record.with_suffix(".svg"))])
-    lines = capsys.readouterr().out.splitlines()
-    assert "| ≥ 0.95 | mlpq kept, nprobe 2, rerank 4: 0.9600 | 50 | Faiss HNSW, ef 32: 0.9700 | 17 | 2.00 |" in lines
-    assert "| ≥ 0.99 | none |  | none |  |  |" in lines
-    assert (
-        "| ≤ 43 | Faiss PQ, nprobe 1 | 0.5600 | 25 | 20.0 | mlpq codes, nprobe 1 | 0.5700 | 100 | 2.0 | 4.00 | 10.00 |"
-        in lines
-    )
-    assert "| 8 | 1 | 0.5700 | +0.0100 | 100 | 25 | 4.00 | 200 | 200 | 1.00 |" in lines
-    assert "Left out: ScaNN: No module named 'scann'" in lines
-    assert "<svg" in record.with_suffix(".svg").read_text()
-
-
-def test_report_says_when_runs_differ(record: Path) -> None:
-    content = load(record)
-    content["points"]["a"]["ids"][1] = "other"
-    record.write_text(json.dumps(content))
-    assert "Results differ between runs: mlpq kept, nprobe 2, rerank 4" in report(record)
-
-
-def test_figure_needs_points(record: Path) -> None:
-    record.write_text(json.dumps({"about": {}, "engines": {}, "points": {}, "left_out": {}}))
-    with pytest.raises(ValueError, match="holds no points"):
-        figure.save(record, record.with_suffix(".png"))
 
 
 def test_names_in_the_catalogue_are_unique_and_ours_stand_among_the_peers() -> None:
@@ -190,6 +101,15 @@ def test_every_engine_builds_and_answers(entry: catalogue.Entry, small: mlpq.Dat
     assert engine.serialized(tmp_path) > len(small.xb) * (784 if entry.originals else 8)
 
 
+def test_what_keeps_bytes_is_for_bytes_only(small: mlpq.Dataset) -> None:
+    engine = engines.FaissEngine(784, 1, factory="PQ8x4fs,Refine(SQ8_direct)")
+    engine.check(small.xb)
+    for wrong in (small.xb + 0.5, small.xb - 1, small.xb + 1):
+        with pytest.raises(ValueError, match="SQ8_direct keeps whole numbers from 0 to 255 only"):
+            engine.check(wrong)
+    engines.FaissEngine(784, 1, factory="PQ8x4fs,Refine(SQ8)").check(small.xb + 0.5)
+
+
 def children(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]
@@ -208,8 +128,9 @@ def stored(path: Path) -> dict[str, list[float]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_killed_comparison_leaves_no_child_and_goes_on(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    command = [*COMPARE, "--dataset", "fashion-mnist-20k", "--output", str(path)]
+    path, vectors = tmp_path / "record.json", tmp_path / "some.npy"
+    np.save(vectors, mlpq.load_dataset("fashion-mnist-20k").xb[:2000])
+    command = [*COMPARE, "--dataset", str(vectors), "--output", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     while not stored(path):
         assert process.poll() is None
@@ -226,9 +147,9 @@ def test_a_killed_comparison_leaves_no_child_and_goes_on(tmp_path: Path) -> None
     assert not any(os.path.basename(name).endswith(".part") for name in before)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     after = stored(path)
-    assert all(len(seconds) == 2 for seconds in after.values())
+    assert all(len(seconds) == 20 for seconds in after.values())
     assert all(after[name][: len(seconds)] == seconds for name, seconds in before.items())
-    assert set(load(path)["engines"]) == {"mlpq 33 cells, m=8, 8-bit, global", "Faiss IVF33,PQ8np"}
+    assert set(load(path)["engines"]) == {"mlpq 3 cells, m=8, 8-bit, global", "Faiss IVF3,PQ8np"}
     assert "Same parameters" in done.stdout
     assert "Traceback" not in done.stderr
     assert "leaked" not in done.stderr
@@ -283,26 +204,16 @@ def test_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     main([*arguments, "--nprobe", "1", "2"])  # nothing is left to build
 
 
-def test_scale_goes_on_and_fits(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scale_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["scale", "--runs", "1", "--quiet", "--output", str(tmp_path / "x.json")]
     main([*arguments, "--sizes", "1000"])
     main([*arguments, "--sizes", "1000", "2000", "3000"])
     content = load(tmp_path / "x.json")
     assert list(content["sizes"]) == ["1000", "2000", "3000"]
     assert content["sizes"]["1000"]["searches"][-1]["recall"] > 0.5
-    assert "(n log n)^" in capsys.readouterr().out
+    assert "over the last decade training grows as n^" in capsys.readouterr().out
     monkeypatch.setattr(scale, "Child", None)
     main([*arguments, "--sizes", "1000", "2000", "3000"])  # nothing is left to measure
-
-
-def test_the_fit_finds_a_known_exponent() -> None:
-    sizes = [{"n": n, "build_s": 1e-6 * (n * np.log(n)) ** 1.25} for n in (10**4, 10**5, 10**6)]
-    found = scale.fit(sizes)
-    assert found["exponent"] == pytest.approx(1.25)
-    assert found["residual"] == pytest.approx(0, abs=1e-9)
-    assert found["build_s_at_1e9"] == pytest.approx(1e-6 * (1e9 * np.log(1e9)) ** 1.25)
 
 
 def test_exact_neighbours_by_chunk_are_those_of_the_whole() -> None:

@@ -1,7 +1,8 @@
-"""Benchmarks: `python -m mlpq.bench ratios|compare|sweep|scale`, and the reader of what `compare` records."""
+"""Benchmarks: `python -m mlpq.bench ratios|compare|sweep|scale`; what `compare` recorded, also at equal recall."""
 
+from mlpq.bench.fronts import at_equal_recall, at_recall
 from mlpq.bench.ratios import plain_search
 from mlpq.bench.report import about, read
 from mlpq.bench.setting import K, circumstances, levels
 
-__all__ = ["K", "about", "circumstances", "levels", "plain_search", "read"]
+__all__ = ["K", "about", "at_equal_recall", "at_recall", "circumstances", "levels", "plain_search", "read"]

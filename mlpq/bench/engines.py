@@ -43,6 +43,10 @@ class Engine(ABC):
     def prepare(self, *_: Any, **arguments: Any) -> None:
         """Make the empty index."""
 
+    def check(self, xb: FloatMatrix) -> None:
+        """Raise ValueError if such an index is not for these vectors."""
+        return
+
     @abstractmethod
     def build(self, xb: FloatMatrix) -> None:
         """Train on all vectors and add them."""
@@ -101,6 +105,11 @@ class FaissEngine(Engine):
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].rpartition("failed: ")[2]
             raise ValueError(f"Faiss refuses {factory!r} for d={self.d}: {reason}") from None
+        self.bytes_only = "SQ8_direct" in factory
+
+    def check(self, xb: FloatMatrix) -> None:
+        if self.bytes_only and not (xb == np.clip(np.rint(xb), 0, 255)).all():
+            raise ValueError("SQ8_direct keeps whole numbers from 0 to 255 only")
 
     def build(self, xb: FloatMatrix) -> None:
         with threadpool_limits(self.threads):

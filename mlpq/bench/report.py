@@ -1,20 +1,22 @@
-"""What a record of `compare` says: rows, the frontier of each family, and how ours stands against its peers."""
+"""What a record of `compare` says: rows, the front of each family, and ours against its peers at equal recall."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from mlpq.bench.fronts import Comparison, at_equal_recall
 from mlpq.bench.store import load
 from mlpq.evaluate import markdown_table
 from mlpq.tuning import Row, pareto
 
-RECALLS = (0.90, 0.95, 0.99)
-WITH_ORIGINALS = 1000  # bytes a vector that ours may take in all
+RECALLS = (0.80, 0.85, 0.90, 0.95, 0.98, 0.99)
+WITH_ORIGINALS = 1000  # bytes a vector in all
 CODES_ONLY = (43, 76, 125)
 SAME_M, SAME_NPROBE = (8, 16, 56), (1, 3, 8)
+NOT_REACHED = "not reached"
 Table = list[dict[str, str]]
 
 
@@ -75,14 +77,21 @@ def report(path: str | os.PathLike[str]) -> str:
     if not rows:
         return f"{os.fspath(path)}: no point is measured yet"
     parts = [", ".join(f"{key} {value}" for key, value in record["about"].items())]
-    titles: dict[str, Callable[[list[Row]], Table]] = {
-        "Frontier of each family": frontiers,
-        f"With originals: ours in at most {WITH_ORIGINALS} bytes a vector, against the fastest peer": with_originals,
-        "Codes only: against the Faiss index of best recall in as many bytes": codes_only,
-        "Same parameters: global codebook, against IVF-PQ": same_parameters,
+    limit = f"{WITH_ORIGINALS:,} bytes per vector"
+    everyone, small = compared(rows, peers(rows)), compared(rows, fitting(peers(rows), WITH_ORIGINALS))
+    tables: dict[str, Table] = {
+        "Frontier of each family": frontiers(rows),
+        f"At equal recall: ours in at most {limit}, against all peers": equal_recall(everyone),
+        "The points that these lie between": points(everyone),
+        f"At equal recall: ours and peers in at most {limit}": equal_recall(small),
+        "The points that those lie between": points(small),
+        f"At equal recall: how many times as fast as each family ours is in at most {limit}": families(rows),
+        "Codes only: at the best recall that ours and Faiss both reach in as many bytes": codes_only(rows),
+        "Same parameters: global codebook, against IVF-PQ": same_parameters(rows),
     }
-    parts += [f"## {title}\n\n{markdown_table(table) if (table := make(rows)) else 'No such points.'}"
-              for title, make in titles.items()]  # fmt: skip
+    parts += [
+        f"## {title}\n\n{markdown_table(table) if table else 'No such points.'}" for title, table in tables.items()
+    ]
     parts += [f"Left out: {name}: {entry['why']}" for name, entry in record["left_out"].items()]
     parts += [f"Results differ between runs: {words(row)}" for row in rows if not row["same_results"]]
     return "\n\n".join(parts)
@@ -94,12 +103,6 @@ def words(row: Row) -> str:
     shown |= {"expansion": "ef", "reorder": "reorder"} | ({"leaves": "searched"} if row["kind"] == "scann" else {})
     setting = [f"{shown[key]} {value}" for key, value in row["params"].items() if key in shown]
     return ", ".join([row["name"], *setting])
-
-
-def ratio(ours: Row, peer: Row) -> float:
-    """Return how many times the queries per second of the peer ours answers: the median over the runs, pair by pair."""
-    pairs = zip(ours["seconds"], peer["seconds"], strict=False)  # a record of an interrupted run has uneven numbers
-    return float(median((ours["nq"] / a) / (peer["nq"] / b) for a, b in pairs))
 
 
 def frontiers(rows: Sequence[Row]) -> Table:
@@ -120,48 +123,93 @@ def _described(row: Row) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _fastest(rows: Sequence[Row]) -> Row | None:
-    return max(rows, key=lambda row: row["qps"], default=None)
+def fitting(rows: Sequence[Row], size: float) -> list[Row]:
+    """Return the rows of at most so many bytes per vector."""
+    return [row for row in rows if row["bytes_per_vector"] <= size]
 
 
-def with_originals(rows: Sequence[Row]) -> Table:
-    """Return, for each recall, the fastest of ours and of the peers that reach it."""
+def own(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of ours."""
+    return [row for row in rows if row["kind"] == "ours"]
+
+
+def peers(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of other libraries; the plain loop is ours, written as one would at first."""
+    return [row for row in rows if row["kind"] not in ("ours", "loop")]
+
+
+def compared(rows: Sequence[Row], peers: Sequence[Row]) -> list[Comparison]:
+    """Return ours in at most `WITH_ORIGINALS` bytes per vector against some peers, at each of `RECALLS`."""
+    ours = fitting(own(rows), WITH_ORIGINALS)
+    return [at_equal_recall(ours, peers, recall) for recall in RECALLS]
+
+
+def equal_recall(comparisons: Iterable[Comparison]) -> Table:
+    """Return the speeds on both sides and their ratio: that of the two numbers beside it.
+
+    "single rounds" is the least and the largest ratio within one round, "finer grids" what the ratio can at least and
+    at most become with more settings between the same points.
+    """
     table = []
-    for recall in RECALLS:
-        reach = [row for row in rows if row["recall"] >= recall]
-        ours = _fastest([row for row in reach if _own(row) and row["bytes_per_vector"] <= WITH_ORIGINALS])
-        peer = _fastest([row for row in reach if not _own(row)])
-        cells = {"recall@10": f"≥ {recall:.2f}", "ours": "none", "queries/s": "", "peer": "none", "its queries/s": ""}
-        if ours:
-            cells |= {"ours": f"{words(ours)}: {ours['recall']:.4f}", "queries/s": f"{ours['qps']:,.0f}"}
-        if peer:
-            cells |= {"peer": f"{words(peer)}: {peer['recall']:.4f}", "its queries/s": f"{peer['qps']:,.0f}"}
-        table.append(cells | {"ratio": f"{ratio(ours, peer):.2f}" if ours and peer else ""})
+    for found in comparisons:
+        speeds = [f"{side.qps:,.0f}" if side else NOT_REACHED for side in (found.ours, found.peers)]
+        cells = {"recall@10": f"{found.recall:.2f}", "ours, queries/s": speeds[0], "peers, queries/s": speeds[1]}
+        cells["ratio"] = f"{found.ratio:.2f}" if found.ratio else ""
+        for name, ends in (("single rounds", found.rounds), ("finer grids", found.bounds)):
+            cells[name] = f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else ""
+        table.append(cells)
+    return table
+
+
+def points(comparisons: Iterable[Comparison]) -> Table:
+    """Return the points that the speeds of `equal_recall` lie between, one a row; one where a front begins further right."""
+    table = []
+    for found in comparisons:
+        for side, reading in (("ours", found.ours), ("peers", found.peers)):
+            ends = [reading.below, reading.above] if reading else []
+            for row in ends[1:] if ends and ends[0] is ends[1] else ends:
+                table.append({
+                    "at": f"{found.recall:.2f}", "side": side, "point": words(row), "recall@10": f"{row['recall']:.4f}",
+                    "queries/s": f"{row['qps']:,.0f}", "bytes/vector": f"{row['bytes_per_vector']:,.0f}",
+                })  # fmt: skip
+    return table
+
+
+def families(rows: Sequence[Row]) -> Table:
+    """Return, for each family of peers, its bytes and the ratio of ours to it at each recall."""
+    table = []
+    for family in dict.fromkeys(row["family"] for row in peers(rows)):
+        members = [row for row in rows if row["family"] == family]
+        sizes = [row["bytes_per_vector"] for row in members]
+        cells = {"peer": family, "bytes/vector": f"{min(sizes):,.0f} to {max(sizes):,.0f}"}
+        ratios = {f"{found.recall:.2f}": found.ratio for found in compared(rows, members)}
+        table.append(cells | {at: f"{ratio:.2f}" if ratio else NOT_REACHED for at, ratio in ratios.items()})
     return table
 
 
 def codes_only(rows: Sequence[Row]) -> Table:
-    """Return, for each budget, Faiss's index of best recall without originals, and the fastest of ours that beats it."""
+    """Return, for each budget, ours and Faiss without originals at the best recall that both reach.
+
+    Seconds to build are those of the index on each front that finds as much.
+    """
     table = []
     for size in CODES_ONLY:
-        fitting = [row for row in rows if row["bytes_per_vector"] <= size and not row["originals"]]
-        peer = max((row for row in fitting if row["kind"] == "faiss"), key=lambda row: row["recall"], default=None)
-        if peer is None:
+        coded = [row for row in fitting(rows, size) if not row["originals"]]
+        ours, faiss = own(coded), [row for row in coded if row["kind"] == "faiss"]
+        if not ours or not faiss:
             continue
-        ours = _fastest([row for row in fitting if _own(row) and row["recall"] > peer["recall"]])
-        best = max((row for row in fitting if _own(row)), key=lambda row: row["recall"], default=None)
-        chosen = ours or best
-        cells = {"bytes/vector": f"≤ {size}", "Faiss": words(peer), "recall@10": f"{peer['recall']:.4f}"}
-        cells |= {"queries/s": f"{peer['qps']:,.0f}", "build, s": f"{peer['build_s']:.1f}", "ours": "none"}
-        cells |= dict.fromkeys(("our recall@10", "our queries/s", "our build, s", "speed ratio", "build ratio"), "")
-        if chosen:
-            cells |= {
-                "ours": words(chosen) + ("" if ours else " (does not beat it)"),
-                "our recall@10": f"{chosen['recall']:.4f}", "our queries/s": f"{chosen['qps']:,.0f}",
-                "our build, s": f"{chosen['build_s']:.1f}", "speed ratio": f"{ratio(chosen, peer):.2f}",
-                "build ratio": f"{peer['build_s'] / chosen['build_s']:.2f}",
-            }  # fmt: skip
-        table.append(cells)
+        best = [max(row["recall"] for row in side) for side in (ours, faiss)]
+        found = at_equal_recall(ours, faiss, min(best))
+        assert found.ours
+        assert found.peers
+        index, peer = found.ours.above, found.peers.above
+        table.append({
+            "bytes/vector": f"≤ {size}", "ours": words(index), "best recall@10": f"{best[0]:.4f}", "Faiss": words(peer),
+            "its best recall@10": f"{best[1]:.4f}", "at": f"{min(best):.4f}", "queries/s": f"{found.ours.qps:,.0f}",
+            "its queries/s": f"{found.peers.qps:,.0f}", "ratio": f"{found.ours.qps / found.peers.qps:.2f}",
+            "build, s": f"{index['build_s']:.2f}", "its build, s": f"{peer['build_s']:.2f}",
+            "build ratio": f"{peer['build_s'] / index['build_s']:.1f}",
+        })  # fmt: skip
     return table
 
 
@@ -171,7 +219,7 @@ def same_parameters(rows: Sequence[Row]) -> Table:
     for m in SAME_M:
         for nprobe in SAME_NPROBE:
             wanted = {"m": m, "nbits": 8, "codebooks": "global", "nprobe": nprobe}
-            ours = next((row for row in rows if _own(row) and row["params"].items() >= wanted.items()), None)
+            ours = next((row for row in own(rows) if row["params"].items() >= wanted.items()), None)
             factory = f"IVF{ours['params']['n_inner']},PQ{m}np" if ours else ""
             same = {"factory": factory, "nprobe": nprobe}
             peer = next((row for row in rows if row["params"].items() >= same.items()), None)
@@ -180,12 +228,8 @@ def same_parameters(rows: Sequence[Row]) -> Table:
             table.append({
                 "m": str(m), "nprobe": str(nprobe), "recall@10": f"{ours['recall']:.4f}",
                 "difference": f"{ours['recall'] - peer['recall']:+.4f}", "queries/s": f"{ours['qps']:,.0f}",
-                "Faiss": f"{peer['qps']:,.0f}", "ratio": f"{ratio(ours, peer):.2f}",
+                "Faiss": f"{peer['qps']:,.0f}", "ratio": f"{ours['qps'] / peer['qps']:.2f}",
                 "one query, µs": f"{ours['single_us']:,.0f}", "Faiss, µs": f"{peer['single_us']:,.0f}",
                 "ratio of speed": f"{peer['single_us'] / ours['single_us']:.2f}",
             })  # fmt: skip
     return table
-
-
-def _own(row: Row) -> bool:
-    return bool(row["kind"] == "ours")

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
-from math import exp, log
 from statistics import median
 from typing import Any
 
@@ -35,14 +34,15 @@ BLOCKS = 3  # of the generator, in a chunk of 49,152 vectors
 POINTS_PER_CELL = 256  # training vectors; more would not be looked at
 NQ = 1000
 NPROBES = (1, 2, 4, 8, 16, 32, 64)
+BILLION = 10**9
 PLATEAU = 0.01  # of recall: less than this far from the best is as good
 
 
 def scale(args: argparse.Namespace) -> None:
-    """Measure the sizes that the file still lacks, and fit how the build grows."""
+    """Measure the sizes that the file still lacks."""
     about = machine(args.threads) | {"d": D_SCALE, "m": M, "nbits": NBITS, "codebooks": "global", "nq": NQ, "k": K}
     about |= {"runs": args.runs, "source": source(), "command": " ".join(["python -m mlpq.bench", *args.command_line])}
-    store = Store(args.output, about, ("sizes", "fit"))
+    store = Store(args.output, about, ("sizes",))
     sizes = store.section("sizes")
     with tqdm(args.sizes, unit="size", file=sys.stderr, disable=args.quiet) as bar:
         for n in bar:
@@ -54,7 +54,6 @@ def scale(args: argparse.Namespace) -> None:
                 sizes[str(n)] = child.ask("measure")
             finally:
                 child.stop()
-            store.section("fit").update(fit([_row(size) for size in sizes.values()]))
             store.save()
 
 
@@ -132,31 +131,36 @@ def exact(n: int, xq: FloatMatrix) -> IdMatrix:
     return I
 
 
-def fit(sizes: list[Row]) -> dict[str, float]:
-    """Fit build seconds = factor * (n log n) ** exponent, by least squares of the logarithms.
+def growth(sizes: list[Row]) -> dict[str, float]:
+    """Say how training and adding grow over the last decade of sizes, and what that means for 10^9 vectors.
+
+    sqrt(n) cells with 256 training vectors each are trained in a time that grows as n in the end, while adding compares
+    every vector with all cells: n sqrt(n) distances. At small sizes fixed work hides both, so that measured exponents
+    are too low.
 
     Returns:
-        "exponent", "factor", "residual" (the largest relative deviation of a measured size from the fit), and what
-        the fit says of 10^9 vectors; nothing for fewer than three sizes.
+        "train_exponent" and "add_exponent", of n, by least squares of the logarithms over the sizes of at least a tenth
+        of the largest; seconds for 10^9 vectors: "least_s" if both go on like that, "most_s" if from the largest size
+        on training grows as n and adding as n sqrt(n), or as measured where that is more. Nothing where fewer than two
+        sizes are left.
     """
-    if len(sizes) < 3:
+    largest = max(sizes, key=lambda row: row["n"], default={"n": 0})
+    last = [row for row in sizes if 10 * row["n"] >= largest["n"]]
+    if len(last) < 2:
         return {}
-    x = np.array([log(row["n"] * log(row["n"])) for row in sizes])
-    y = np.array([log(row["build_s"]) for row in sizes])
-    exponent, constant = np.polyfit(x, y, 1)
-    residual = np.abs(np.expm1(y - (exponent * x + constant))).max()
-    billion = 10**9
-    seconds = exp(constant + exponent * log(billion * log(billion)))
+    logs = np.log([[row["n"], row["train_s"], row["add_s"]] for row in last])
+    train, add = (float(np.polyfit(logs[:, 0], y, 1)[0]) for y in logs[:, 1:].T)
+    times = BILLION / largest["n"]
     return {
-        "exponent": float(exponent),
-        "factor": exp(constant),
-        "residual": float(residual),
-        "build_s_at_1e9": seconds,
+        "train_exponent": train,
+        "add_exponent": add,
+        "least_s": largest["train_s"] * times**train + largest["add_s"] * times**add,
+        "most_s": largest["train_s"] * times ** max(train, 1) + largest["add_s"] * times ** max(add, 1.5),
     }
 
 
 def rows(path: str) -> list[Row]:
-    """Return a row for every size: n, n_inner, build_s, bytes, bytes_per_vector, add_extra_bytes, and a search.
+    """Return a row for every size: n, n_inner, train_s, add_s, bytes, bytes_per_vector, add_extra_bytes, and a search.
 
     That is the search with the smallest nprobe whose recall is within 0.01 of the best: nprobe, recall, qps.
 
@@ -173,18 +177,18 @@ def _row(size: Report) -> Row:
     best = max(search["recall"] for search in size["searches"])
     search = next(search for search in size["searches"] if search["recall"] > best - PLATEAU)
     return {
-        "n": size["n"], "n_inner": size["n_inner"], "build_s": size["train_s"] + size["add_s"], "bytes": size["bytes"],
-        "bytes_per_vector": size["bytes"] / size["n"], "add_extra_bytes": size["add_extra_bytes"],
+        "n": size["n"], "n_inner": size["n_inner"], "train_s": size["train_s"], "add_s": size["add_s"],
+        "bytes": size["bytes"], "bytes_per_vector": size["bytes"] / size["n"], "add_extra_bytes": size["add_extra_bytes"],
         "nprobe": search["nprobe"], "recall": search["recall"], "qps": NQ / median(search["seconds"]),
     }  # fmt: skip
 
 
 def report(path: str) -> str:
-    """Return the sizes and the fit as Markdown."""
+    """Return the sizes and their growth as Markdown."""
     table = [
         {
-            "vectors": f"{row['n']:,}", "cells": f"{row['n_inner']:,}", "build, s": f"{row['build_s']:.1f}",
-            "MB": f"{row['bytes'] / 1e6:.1f}", "bytes/vector": f"{row['bytes_per_vector']:.1f}",
+            "vectors": f"{row['n']:,}", "cells": f"{row['n_inner']:,}", "training, s": f"{row['train_s']:.1f}",
+            "adding, s": f"{row['add_s']:.1f}", "MB": f"{row['bytes'] / 1e6:.1f}", "bytes/vector": f"{row['bytes_per_vector']:.1f}",
             "adding, beyond index and chunk, MB": f"{row['add_extra_bytes'] / 1e6:.1f}", "nprobe": str(row["nprobe"]),
             "recall@10": f"{row['recall']:.3f}", "queries/s": f"{row['qps']:,.0f}",
         }
@@ -192,11 +196,12 @@ def report(path: str) -> str:
     ]  # fmt: skip
     if not table:
         return f"{path}: no size is measured yet"
-    found = load(path)["fit"]
+    found = growth(rows(path))
     text = (
-        f"build seconds = {found['factor']:.3g} (n log n)^{found['exponent']:.3f}, off by at most "
-        f"{found['residual']:.0%}; for 10^9 vectors {found['build_s_at_1e9'] / 3600:,.1f} hours"
+        f"over the last decade training grows as n^{found['train_exponent']:.2f}, adding as n^{found['add_exponent']:.2f}; "
+        f"10^9 vectors: {found['least_s'] / 3600:,.1f} hours if both go on so, {found['most_s'] / 3600:,.1f} if training "
+        "grows as n and adding as n^1.5"
         if found
-        else "three sizes are needed for a fit"
+        else "two sizes within a decade are needed to say how the build grows"
     )
     return f"{markdown_table(table)}\n\n{text}"

@@ -36,6 +36,7 @@ class Worker:
         self.entry, self.threads, self.xb, self.every_query = entry, threads, data["xb"], data["xq"]
         self.xq, self.gt = data["xq"][: entry.queries], data["gt"][: entry.queries]
         self.engine = KINDS[entry.kind](self.xb.shape[1], threads, **entry.arguments)
+        self.engine.check(self.xb)
         self.held = 0
 
     def build(self) -> Report:
