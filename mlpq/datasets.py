@@ -125,7 +125,9 @@ def load_dataset(
     return _complete(str(path), _files.read(path, limit), progress=progress)
 
 
-def dataset(xb: Any, xq: Any = None, *, metric: str = "l2", name: str = "yours", seed: int = 0) -> Dataset:
+def dataset(
+    xb: npt.ArrayLike, xq: npt.ArrayLike | None = None, *, metric: str = "l2", name: str = "yours", seed: int = 0
+) -> Dataset:
     """Return a data set of the reader's own arrays, with exact ground truth.
 
     Args:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import faiss
 import h5py
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,8 @@ log = logging.getLogger(__name__)
 
 METRICS = ("l2", "cosine", "ip")
 K = 100  # neighbours per query of a data set, as in ann-benchmarks
-QUERIES, BLOCK = 256, 1 << 21  # queries at a time; numbers of one block: 16 MB of float64
+QUERIES, FEW = 256, 16  # that one thread compares at a time, at most and at least
+BLOCK = 1 << 20  # numbers of one block: 8 MB of float64
 CHECKED = 128  # queries searched anew, at least: all of them miss one wrong query in ten in 1 of 700,000 files
 CHEAP = 1 << 31  # multiplications for which more queries are searched anew
 TOLERANCE = 1e-4  # relative, of a squared distance stored in float32 after a square root
@@ -33,11 +35,13 @@ Ids = npt.NDArray[np.int32]
 Doubles = npt.NDArray[np.float64]
 
 
-def ground_truth(xb: Any, xq: Any, k: int, *, metric: str = "l2") -> tuple[FloatMatrix, IdMatrix]:
+def ground_truth(xb: npt.ArrayLike, xq: npt.ArrayLike, k: int, *, metric: str = "l2") -> tuple[FloatMatrix, IdMatrix]:
     """Return the exact k nearest base vectors of each query, for any data: the order of float64 sums, ties by id.
 
     Args:
-        xb: (N, d), the base. xq: (nq, d), the queries.
+        xb: (N, d), the base.
+        xq: (nq, d), the queries.
+        k: how many to find.
         metric: "l2" for squared L2 distances, "cosine" for those of the vectors scaled to unit length, which are
             2 (1 - cos), or "ip" for inner products, largest first.
 
@@ -54,12 +58,12 @@ def ground_truth(xb: Any, xq: Any, k: int, *, metric: str = "l2") -> tuple[Float
             zero vector.
     """
     _check.one_of(metric, "metric", METRICS)
-    xb = _check.matrix(xb, "xb")
-    xq = _check.matrix(xq, "xq", xb.shape[1])
+    base = _check.matrix(xb, "xb")
+    queries = _check.matrix(xq, "xq", base.shape[1])
     k = _check.integer(k, "k", 1)
     if metric == "cosine":
-        xb, xq = unit(xb, "xb"), unit(xq, "xq")
-    D, I = compute(xb, xq, k, ip=metric == "ip")
+        base, queries = unit(base, "xb"), unit(queries, "xq")
+    D, I = compute(base, queries, k, ip=metric == "ip")
     return D.astype(np.float32), I
 
 
@@ -90,15 +94,21 @@ def compute(
     """
     D, I = np.full((len(xq), k), np.inf), np.full((len(xq), k), -1)
     origin = 0.0 if ip else middle(xb)
-    step = max(1, BLOCK // max(QUERIES, xb.shape[1]))
-    for part in tqdm(cut(len(xb), step), desc="exact neighbours", disable=not progress):
-        y = xb[part].astype(np.float64)
-        moved = y - origin
-        for rows in cut(len(xq), QUERIES):
+    parts = cut(len(xb), BLOCK // max(QUERIES, xb.shape[1]))
+    threads = int(faiss.omp_get_max_threads())
+    batches = cut(len(xq), min(QUERIES, max(FEW, -(-len(xq) // threads))))
+    with tqdm(total=len(batches) * len(parts), desc="exact neighbours", disable=not progress) as bar:
+
+        def search(rows: slice) -> None:
             x = xq[rows].astype(np.float64)
-            i, j = _candidates(x - origin, moved, D[rows, -1:], k, ip)
-            # Those found so far stand first and have lower ids: a stable sort breaks ties by id.
-            D[rows], I[rows] = _merged(D[rows], I[rows], i, j + part.start, pair_distances(x, y, i, j, ip=ip))
+            for part in parts:
+                y = xb[part].astype(np.float64)
+                i, j = _candidates(x - origin, y - origin, D[rows, -1:], k, ip)
+                # Those found so far stand first and have lower ids: a stable sort breaks ties by id.
+                D[rows], I[rows] = _merged(D[rows], I[rows], i, j + part.start, pair_distances(x, y, i, j, ip=ip))
+                bar.update()
+
+        in_threads(search, batches)
     return -D if ip else D, I
 
 
@@ -119,16 +129,16 @@ def _candidates(x: Doubles, y: Doubles, worst: Doubles, k: int, ip: bool) -> tup
     Accuracy and Stability of Numerical Algorithms, section 3.1).
     """
     slack = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)
-    upper = x @ ((-1 if ip else -2) * y).T
+    upper = ((-1 if ip else -2) * x) @ y.T
     if not ip:
         upper += slack
     slack *= 4 * (x.shape[1] + 8) * 2.0**-53
     upper += slack
-    if k <= len(y):
-        worst = np.minimum(worst, np.partition(upper, k - 1, axis=1)[:, k - 1 : k])
     slack *= 2
-    slack += worst
-    i, j = np.nonzero(upper <= slack)
+    near = upper <= slack + worst
+    if k <= len(y) and np.count_nonzero(near) > 4 * k * len(x):  # as in the first block: select within the block
+        near &= upper <= slack + np.partition(upper, k - 1, axis=1)[:, k - 1 : k]
+    i, j = np.nonzero(near)
     return i, j
 
 
