@@ -3,9 +3,10 @@
 import mlpq._blas  # noqa: F401  # before anything that imports Faiss
 from mlpq._check import nearest_m, valid_m
 from mlpq._download import DownloadError
+from mlpq._synthetic import synthetic, synthetic_chunks
 from mlpq.baselines import ExactIndex, KMeansIndex
 from mlpq.clustering import KMeans, TwoLevelKMeans
-from mlpq.datasets import Dataset, load_dataset, synthetic, synthetic_chunks
+from mlpq.datasets import Dataset, dataset, load_dataset
 from mlpq.evaluate import (
     Timing,
     error_decomposition,
@@ -17,6 +18,7 @@ from mlpq.evaluate import (
     recall_interval,
     sweep,
 )
+from mlpq.groundtruth import ground_truth
 from mlpq.index import MultiLevelPQ
 from mlpq.pq import ProductQuantizer
 from mlpq.tuning import measure_grid, pareto, predict_memory, recommend
@@ -33,7 +35,9 @@ __all__ = [
     "ProductQuantizer",
     "Timing",
     "TwoLevelKMeans",
+    "dataset",
     "error_decomposition",
+    "ground_truth",
     "load_dataset",
     "markdown_table",
     "measure",

@@ -33,12 +33,13 @@ class Broken(HTTPError):
     """The server sent less than it promised, or too slowly; what came is kept."""
 
 
-def download(url: str, target: Path, check: Callable[[Path], object], largest: int) -> Path:
-    """Fetch `url` to `target` unless it is there, with a progress bar on stderr.
+def download(url: str, target: Path, check: Callable[[Path], object], largest: int, *, progress: bool = False) -> Path:
+    """Fetch `url` to `target` unless it is there.
 
     Args:
         check: raises ValueError when the complete file is not what it should be.
         largest: bytes; a larger file is not what it should be.
+        progress: show a bar on stderr.
 
     Raises:
         DownloadError: after several attempts; `target` is as it was. What has arrived is kept beside it, and the next
@@ -49,7 +50,7 @@ def download(url: str, target: Path, check: Callable[[Path], object], largest: i
         with FileLock(target.with_name(target.name + ".lock")):
             if not target.exists():  # else another process was faster
                 part = target.with_name(target.name + ".part")
-                _attempt(url, part, check, largest)
+                _attempt(url, part, check, largest, progress)
                 part.replace(target)
         return target
     except (requests.RequestException, HTTPError, OSError, ValueError) as error:
@@ -59,12 +60,12 @@ def download(url: str, target: Path, check: Callable[[Path], object], largest: i
         ) from error
 
 
-def _attempt(url: str, part: Path, check: Callable[[Path], object], largest: int) -> None:
+def _attempt(url: str, part: Path, check: Callable[[Path], object], largest: int, progress: bool) -> None:
     """Fetch `url` to `part` in several attempts, until the check is content."""
     wrong = 0
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _fetch(url, part, largest)
+            _fetch(url, part, largest, progress)
             check(part)
             return
         except (requests.RequestException, HTTPError) as error:
@@ -83,7 +84,7 @@ def _attempt(url: str, part: Path, check: Callable[[Path], object], largest: int
         time.sleep(_wait(reason, attempt))
 
 
-def _fetch(url: str, part: Path, largest: int) -> None:
+def _fetch(url: str, part: Path, largest: int, progress: bool) -> None:
     """Append to `part` what it lacks of `url`."""
     have = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
@@ -99,23 +100,27 @@ def _fetch(url: str, part: Path, largest: int) -> None:
         total = have + int(length) if length.isdecimal() else None
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=not progress) as bar,
         ):
-            _receive(response, file, bar, largest)
+            _receive(response, file, bar, have, total, largest)
     if total is not None and part.stat().st_size < total:
         raise Broken(f"the connection ended after {part.stat().st_size} of {total} bytes")
 
 
-def _receive(response: requests.Response, file: BinaryIO, bar: tqdm[NoReturn], largest: int) -> None:
+def _receive(
+    response: requests.Response, file: BinaryIO, bar: tqdm[NoReturn], have: int, total: int | None, largest: int
+) -> None:
     """Write what comes, as it comes: waiting for full chunks would not notice a server that trickles."""
-    started = time.monotonic()
+    started, received = time.monotonic(), 0
     response.raw.enforce_content_length = False  # what is missing, `_fetch` says in one sentence
     while chunk := response.raw.read1(CHUNK, decode_content=False):
-        bar.update(file.write(chunk))
+        received += file.write(chunk)
+        bar.update(len(chunk))
         seconds = time.monotonic() - started
-        if bar.n > largest or (bar.total or 0) > largest:
-            raise ValueError(f"it has {bar.total or bar.n} bytes, more than the {largest} that it should have at most")
-        if seconds > PATIENCE and bar.n - bar.initial < SLOWEST * seconds:
+        if max(have + received, total or 0) > largest:
+            size = total or have + received
+            raise ValueError(f"it has {size} bytes, more than the {largest} that it should have at most")
+        if seconds > PATIENCE and received < SLOWEST * seconds:
             raise Broken(f"the server sends less than {SLOWEST} bytes a second")
 
 

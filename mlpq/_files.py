@@ -1,4 +1,4 @@
-"""Readers of vector files: HDF5, .npy, .npz, .fvecs/.bvecs and IDX. Each refuses what does not hold together.
+"""Readers of vector files: HDF5, .npy, .npz, .fvecs, .fbin and kin, IDX. Each refuses what does not hold together.
 
 What a header says is compared with what the file holds before anything is allocated. Nothing is unpickled.
 """
@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from math import prod
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import h5py
@@ -17,19 +18,23 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check, groundtruth
-from mlpq._hdf5 import RATIO, numbers
+from mlpq._hdf5 import RATIO, numbers, says
 
-SUFFIXES = (".npy", ".npz", ".fvecs", ".bvecs", ".hdf5", ".h5")
+VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1")}
+BINS: dict[str, np.dtype[Any]] = {".fbin": np.dtype("<f4"), ".u8bin": np.dtype("u1"), ".i8bin": np.dtype("i1")}
+SUFFIXES = (".npy", ".npz", *VECS, *BINS, ".hdf5", ".h5")
 BASE_KEYS, QUERY_KEYS = ("train", "xb", "base", "vectors"), ("test", "xq", "queries")
 
 IDX_SIZE = 1 << 26  # bytes; the largest IDX file known here, decompressed, has 47 million
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
-Arrays = dict[str, _check.Array]
+Arrays = dict[str, Any]
 
 
 def read(path: Path, limit: int | None = None) -> Arrays:
-    """Return the arrays of a vector file: "xb", and where it has them "xq", "gt", "distances" and labels.
+    """Return what a vector file holds: "xb", and where it has them "xq", "gt", "distances", labels and "metric".
+
+    Of a cosine set, which is in the ann-benchmarks layout, the vectors are scaled to unit length.
 
     Args:
         limit: read at most this many base vectors; neighbours stored for all of them are then left out.
@@ -40,7 +45,7 @@ def read(path: Path, limit: int | None = None) -> Arrays:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no data file {str(path)!r}")
-    readers = {".npy": _read_npy, ".npz": _read_npz, ".fvecs": _read_vecs, ".bvecs": _read_vecs}
+    readers = {".npy": _read_npy, ".npz": _read_npz} | dict.fromkeys(VECS, _read_vecs) | dict.fromkeys(BINS, _read_bin)
     reader = readers.get(path.suffix, _read_hdf5)
     try:
         return reader(path, limit)
@@ -49,7 +54,7 @@ def read(path: Path, limit: int | None = None) -> Arrays:
 
 
 def _read_npy(path: Path, limit: int | None) -> Arrays:
-    return {"xb": _check.matrix(np.load(path, mmap_mode="r", allow_pickle=False)[:limit], "the array")}
+    return {"xb": _matrix(np.load(path, mmap_mode="r", allow_pickle=False)[:limit], "the array")}
 
 
 def _read_npz(path: Path, limit: int | None) -> Arrays:
@@ -57,10 +62,19 @@ def _read_npz(path: Path, limit: int | None) -> Arrays:
         size = path.stat().st_size
         base, queries = _keys([name.removesuffix(".npy") for name in file.namelist()])
         rows = _member(file, base, size)[:limit].copy()  # a view would keep the rest in memory
-        arrays = {"xb": _check.matrix(rows, base)}
+        arrays = {"xb": _matrix(rows, base)}
         if queries:
-            arrays["xq"] = _check.matrix(_member(file, queries, size), queries)
+            arrays["xq"] = _matrix(_member(file, queries, size), queries)
     return arrays
+
+
+def _matrix(array: _check.Array, name: str) -> _check.FloatMatrix:
+    if array.dtype.kind == "V" and not array.dtype.names:
+        raise TypeError(
+            f"{name} has dtype {array.dtype}, which .npy cannot name; if it is a kind of float, such as bfloat16 with its "
+            f"2 bytes, save x.astype(np.float32) instead"
+        )
+    return _check.matrix(array, name)
 
 
 def _member(file: ZipFile, name: str, size: int) -> _check.Array:
@@ -87,7 +101,7 @@ def _keys(names: list[str]) -> tuple[str, str | None]:
 
 def _read_vecs(path: Path, limit: int | None) -> Arrays:
     """Read the corpus-texmex layout: each vector is its dimension as int32, then that many float32 or uint8."""
-    item = np.dtype("<f4") if path.suffix == ".fvecs" else np.dtype("u1")
+    item = VECS[path.suffix]
     size = path.stat().st_size
     if size < 4:
         raise ValueError("it is shorter than one dimension field")
@@ -102,6 +116,21 @@ def _read_vecs(path: Path, limit: int | None) -> Arrays:
     return {"xb": _check.matrix(rows["x"], "the vectors")}
 
 
+def _read_bin(path: Path, limit: int | None) -> Arrays:
+    """Read the big-ann-benchmarks layout: n and d as uint32, then n vectors of float32, uint8 or int8."""
+    item, size = BINS[path.suffix], path.stat().st_size
+    if size < 8:
+        raise ValueError("it is shorter than its two sizes")
+    n, d = map(int, np.fromfile(path, "<u4", 2))
+    if size != 8 + n * d * item.itemsize:
+        raise ValueError(
+            f"its size {size} is not that of {n} {d}-dimensional vectors; it is truncated or another format"
+        )
+    if n * d == 0:
+        raise ValueError(f"it holds {n} vectors of dimension {d}")
+    return {"xb": _check.matrix(np.memmap(path, item, "r", 8, (n, d))[:limit], "the vectors")}
+
+
 def _read_hdf5(path: Path, limit: int | None) -> Arrays:
     """Read the ann-benchmarks layout: train, test, neighbors, distances; here also train_labels and test_labels."""
     with h5py.File(path, "r") as file:
@@ -112,13 +141,36 @@ def _read_hdf5(path: Path, limit: int | None) -> Arrays:
         if "train_labels" in file and "test_labels" in file and queries:
             arrays["labels"] = _labels(file, "train_labels", len(arrays["xb"]))
             arrays["query_labels"] = _labels(file, "test_labels", len(arrays["xq"]))
-        if queries and "neighbors" in file and "distances" in file:
-            gt, distances = read_neighbours(file)
-            whole = len(arrays["xb"]) == len(file[base])
-            groundtruth.verify(arrays["xb"] if whole else file[base], arrays["xq"], gt, distances)
-            if whole:
-                arrays |= {"gt": gt, "distances": distances}
+        _add_truth(file, arrays, numbers(file, base))
     return arrays
+
+
+def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset) -> None:
+    """Add the metric to the arrays, and the stored neighbours if they are those of all base vectors read."""
+    metric = None
+    whole = len(arrays["xb"]) == len(base)
+    stored = "xq" in arrays and "neighbors" in file and "distances" in file
+    if stored:
+        gt, distances = read_neighbours(file)
+        metric = groundtruth.stored_metric(arrays["xb"] if whole else base, arrays["xq"], gt, distances)
+    if metric is None:
+        metric = "cosine" if _says_angular(file) else "l2"
+    if metric == "cosine":
+        for key in [key for key in ("xb", "xq") if key in arrays]:
+            groundtruth.unit(arrays[key], key, out=arrays[key])
+    if stored and whole:
+        squared, rounding = (2 * distances, groundtruth.ROUNDING) if metric == "cosine" else (distances**2, 0)
+        arrays |= zip(
+            ("gt", "distances"), groundtruth.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
+        )
+    arrays["metric"] = metric
+
+
+def _says_angular(file: h5py.File) -> bool:
+    """Return whether a file in the ann-benchmarks layout says that it is a cosine set."""
+    return Path(file.filename).stem.endswith("-angular") or any(
+        says(file, "distance", word) for word in ("angular", "cosine")
+    )
 
 
 def _rows(file: h5py.File, name: str, limit: int | None) -> _check.FloatMatrix:
@@ -143,13 +195,13 @@ def _labels(file: h5py.File, name: str, n: int) -> npt.NDArray[np.uint8]:
     return labels.astype(np.uint8)
 
 
-def read_neighbours(file: h5py.File) -> tuple[npt.NDArray[np.int32], _check.FloatMatrix]:
-    """Return the neighbors, and the distances squared, of a file in the ann-benchmarks layout."""
+def read_neighbours(file: h5py.File) -> tuple[groundtruth.Ids, groundtruth.Doubles]:
+    """Return the neighbors and the distances as a file in the ann-benchmarks layout holds them."""
     neighbours, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
     if neighbours.dtype.kind == "f" or not np.array_equal(gt := neighbours.astype(np.int32), neighbours):
         raise ValueError("neighbors must be whole numbers below 2**31")
-    with np.errstate(over="ignore", invalid="ignore"):
-        return gt, np.square(distances.astype(np.float32))
+    with np.errstate(over="ignore"):
+        return gt, distances.astype(np.float64)
 
 
 def read_idx(path: Path, sha256: str) -> _check.Codes:

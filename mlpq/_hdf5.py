@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 from math import prod
+from pathlib import Path
 
 import h5py
 
@@ -46,3 +48,17 @@ def text(holder: h5py.File | h5py.Dataset, name: str) -> str:
     if attribute.dtype.kind != "S" or attribute.shape:
         raise ValueError(f"the attribute {name} is not a text of fixed length")
     return bytes(holder.attrs[name]).decode()
+
+
+def says(file: h5py.File, name: str, word: str) -> bool:
+    """Return whether an attribute is this text. Of variable length, as in ann-benchmarks, it need only stand in the heap.
+
+    The heap is not read as such (see `text`): its entries are a length in 8 bytes, then the text.
+    """
+    if name not in file.attrs:
+        return False
+    try:
+        return text(file, name) == word
+    except ValueError:
+        with Path(file.filename).open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(len(word).to_bytes(8, "little") + word.encode()) >= 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ LARGEST = {"fashion-mnist": 300_000_000, "sift": 600_000_000, "gist": 4_000_000_
 HELD_OUT = 1000  # at most this many vectors of a file without queries become queries
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Vectors to search in, vectors to search for, and the exact answer.
 
@@ -48,11 +48,13 @@ class Dataset:
         name: its name, or the path it came from.
         xb: (N, d) float32, the base.
         xq: (nq, d) float32, the queries.
-        gt: (nq, min(100, N)) int32, ids of the nearest base vectors, nearest first.
+        gt: (nq, min(100, N)) int32, ids of the nearest base vectors, nearest first. A file may hold fewer neighbours of
+            some queries: then -1 stands in the rest, and +inf in distances.
         distances: like gt, float32: their squared L2 distances (HDF5 files hold the roots; here the unit is the one
-            that every `search` returns).
+            that every `search` returns). With the metric "ip", inner products.
         labels: (N,) uint8 class of each base vector, or None where there are none.
         query_labels: (nq,) uint8, or None.
+        metric: what near means: "l2"; "cosine": xb and xq have unit length, and distances are 2 (1 - cos); or "ip".
     """
 
     name: str
@@ -62,6 +64,10 @@ class Dataset:
     distances: FloatMatrix
     labels: npt.NDArray[np.uint8] | None = None
     query_labels: npt.NDArray[np.uint8] | None = None
+    metric: str = "l2"
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, xb {self.xb.shape}, xq {self.xq.shape}, {self.metric!r}, k={self.gt.shape[1]})"
 
     @property
     def d(self) -> int:
@@ -74,17 +80,24 @@ class Dataset:
         return (28, 28) if self.name in ("fashion-mnist-20k", "fashion-mnist") else None
 
 
-def load_dataset(name: str | os.PathLike[str] | None = None, *, limit: int | None = None) -> Dataset:
+def load_dataset(
+    name: str | os.PathLike[str] | None = None, *, limit: int | None = None, progress: bool = False
+) -> Dataset:
     """Return a data set by name, or from the path of the reader's own file.
 
     Args:
         name: "fashion-mnist-20k" (embedded: no network), "fashion-mnist", "sift", "gist", or a path to .npy, .npz,
-            .fvecs, .bvecs or HDF5. None takes the environment variable MLPQ_DATASET, else the embedded set.
+            .fvecs, .bvecs, .fbin, .u8bin, .i8bin or HDF5. None takes the environment variable MLPQ_DATASET, else the
+            embedded set.
         limit: take only the first `limit` base vectors; only those are held in memory.
+        progress: show bars on stderr while files are downloaded and neighbours computed.
 
     Files are looked for in the folder that MLPQ_DATA_DIR names, in the user's cache, then downloaded to the cache.
     A file without queries: at most 1,000 vectors, drawn with a fixed seed, are taken out of the base as queries.
-    Ground truth that the file does not hold is computed, and kept in the cache.
+    Ground truth that the file does not hold is computed, and kept in the cache. What it holds is verified: all
+    distances, and the neighbours of some 128 queries or more, which is all where there are few.
+    An HDF5 file whose distances are 1 - cos, as ann-benchmarks has them for "angular", or which says that it is angular
+    and has none, is a cosine set: its vectors are scaled to unit length.
 
     Example:
         >>> ds = load_dataset("fashion-mnist-20k")
@@ -102,14 +115,53 @@ def load_dataset(name: str | os.PathLike[str] | None = None, *, limit: int | Non
         name = os.environ.get("MLPQ_DATASET") or "fashion-mnist-20k"
     loader = LOADERS.get(os.fspath(name))
     if loader is not None:
-        return loader(limit)
+        return loader(limit, progress)
     path = Path(name).expanduser()
     if path.suffix not in _files.SUFFIXES:
         raise ValueError(
             f"unknown data set {os.fspath(name)!r}: use one of {', '.join(LOADERS)}, "
             f"or the path of a {', '.join(_files.SUFFIXES)} file"
         )
-    return _complete(str(path), _files.read(path, limit))
+    return _complete(str(path), _files.read(path, limit), progress=progress)
+
+
+def dataset(
+    xb: npt.ArrayLike, xq: npt.ArrayLike | None = None, *, metric: str = "l2", name: str = "yours", seed: int = 0
+) -> Dataset:
+    """Return a data set of the reader's own arrays, with exact ground truth.
+
+    Args:
+        xb: (N, d), the base.
+        xq: (nq, d), the queries. None: as from a file, at most 1,000 vectors, drawn with `seed`, are taken out of xb.
+        metric: "l2", "cosine" or "ip"; for "cosine" the vectors are scaled to unit length.
+        name: the set's name.
+
+    The ground truth is kept in the cache.
+
+    Example:
+        >>> dataset(np.eye(50))
+        Dataset('yours', xb (45, 50), xq (5, 50), 'l2', k=45)
+
+    Raises:
+        TypeError, ValueError: vectors that are none, too few to hold out queries, of different dimensions; another
+            metric; for "cosine" a zero vector.
+    """
+    metric = _check.one_of(metric, "metric", groundtruth.METRICS)
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str; got {name!r}")
+    arrays = {key: _own(x, key) for key, x in (("xb", xb), ("xq", xq)) if key == "xb" or x is not None}
+    if metric == "cosine":
+        arrays = {key: groundtruth.unit(x, key, out=x if x.flags.writeable else None) for key, x in arrays.items()}
+    return _complete(name, arrays | {"metric": metric}, seed=_check.integer(seed, "seed", 0))
+
+
+def _own(given: Any, name: str) -> FloatMatrix:
+    """Return a checked matrix that may be written to only where it surely shares no memory with what was given."""
+    x = _check.matrix(given, name)
+    if not isinstance(given, np.ndarray) or np.may_share_memory(x, given):
+        x = x.view()
+        x.flags.writeable = False
+    return x
 
 
 def cache_folder() -> Path:
@@ -122,131 +174,89 @@ def _folders() -> list[Path]:
     return [*([Path(own)] if own else []), cache_folder()]
 
 
-def _complete(name: str, arrays: _files.Arrays) -> Dataset:
+def _complete(name: str, arrays: _files.Arrays, *, seed: int = 0, progress: bool = False) -> Dataset:
     """Hold out queries and compute neighbours where the arrays lack them, and check that all fits together."""
-    xb = arrays["xb"]
     if "xq" not in arrays:
-        nq = min(HELD_OUT, len(xb) // 10)
+        nq = min(HELD_OUT, len(arrays["xb"]) // 10)
         if nq < 1:
-            raise ValueError(f"{name!r} holds {len(xb)} vectors; at least 10 are needed to hold out one as a query")
-        chosen = np.zeros(len(xb), bool)
-        chosen[np.random.default_rng(0).choice(len(xb), nq, replace=False)] = True
-        arrays |= {"xb": xb[~chosen], "xq": xb[chosen]}
-    if arrays["xq"].shape[1] != xb.shape[1]:
-        raise ValueError(f"{name!r}: base vectors have dimension {xb.shape[1]}, queries {arrays['xq'].shape[1]}")
+            n = len(arrays["xb"])
+            raise ValueError(f"{name!r} holds {n} vectors; at least 10 are needed to hold out one as a query")
+        chosen = np.sort(np.random.default_rng(seed).choice(len(arrays["xb"]), nq, replace=False))
+        arrays["xq"] = arrays["xb"][chosen]
+        arrays["xb"] = _without(arrays.pop("xb"), chosen)
+    xb, xq = arrays["xb"], arrays["xq"]
+    if xq.shape[1] != xb.shape[1]:
+        raise ValueError(f"{name!r}: base vectors have dimension {xb.shape[1]}, queries {xq.shape[1]}")
     if "gt" not in arrays:
-        arrays["gt"], arrays["distances"] = groundtruth.cached(arrays["xb"], arrays["xq"], cache_folder())
+        ip = arrays.get("metric") == "ip"
+        arrays["gt"], arrays["distances"] = groundtruth.cached(xb, xq, cache_folder(), ip=ip, progress=progress)
     return Dataset(name, **arrays)
 
 
-def _load_embedded(limit: int | None) -> Dataset:
+def _without(x: FloatMatrix, rows: npt.NDArray[np.int64]) -> FloatMatrix:
+    """Return x without some rows, ascending: in place where x may be written to, so that memory holds it but once."""
+    if not x.flags.writeable:
+        return np.delete(x, rows, axis=0)
+    for gone, (row, following) in enumerate(zip(rows, [*rows[1:], len(x)], strict=True)):
+        x[row - gone : following - gone - 1] = x[row + 1 : following]
+    return x[: len(x) - len(rows)]
+
+
+def _load_embedded(limit: int | None, progress: bool) -> Dataset:
     if hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() != EMBEDDED_SHA256:
         raise ValueError(f"{str(EMBEDDED)!r} is damaged: install mlpq again")
-    return _complete("fashion-mnist-20k", _files.read(EMBEDDED, limit))
+    return _complete("fashion-mnist-20k", _files.read(EMBEDDED, limit), progress=progress)
 
 
-def _load_fashion_mnist(limit: int | None) -> Dataset:
+def _load_fashion_mnist(limit: int | None, progress: bool) -> Dataset:
     for folder in [*_folders(), DEBIAN]:
         if (path := folder / HDF5_FILES["fashion-mnist"]).is_file():
-            return _complete("fashion-mnist", _files.read(path, limit))
+            return _complete("fashion-mnist", _files.read(path, limit), progress=progress)
         if all((folder / file).is_file() for file in IDX_SHA256):
-            return _from_idx(folder, limit)
+            return _from_idx(folder, limit, progress)
     try:
         for file, sha256 in IDX_SHA256.items():
-            download(IDX_URL + file, cache_folder() / file, partial(_files.read_idx, sha256=sha256), _files.IDX_SIZE)
+            check = partial(_files.read_idx, sha256=sha256)
+            download(IDX_URL + file, cache_folder() / file, check, _files.IDX_SIZE, progress=progress)
     except DownloadError as idx_error:
         try:
-            return _load_hdf5("fashion-mnist", limit)
+            return _load_hdf5("fashion-mnist", limit, progress)
         except DownloadError as error:
             raise DownloadError(f"{idx_error}. And {error}") from error
-    return _from_idx(cache_folder(), limit)
+    return _from_idx(cache_folder(), limit, progress)
 
 
-def _from_idx(folder: Path, limit: int | None) -> Dataset:
+def _from_idx(folder: Path, limit: int | None, progress: bool) -> Dataset:
     xb, xq, labels, query_labels = (_files.read_idx(folder / file, sha256) for file, sha256 in IDX_SHA256.items())
-    arrays: dict[str, Any] = {
+    arrays: _files.Arrays = {
         "xb": xb[:limit].reshape(-1, 784).astype(np.float32),
         "xq": xq.reshape(-1, 784).astype(np.float32),
         "labels": labels[:limit],
         "query_labels": query_labels,
     }
-    return _complete("fashion-mnist", arrays)
+    return _complete("fashion-mnist", arrays, progress=progress)
 
 
-def _load_hdf5(name: str, limit: int | None) -> Dataset:
+def _load_hdf5(name: str, limit: int | None, progress: bool) -> Dataset:
     file = HDF5_FILES[name]
     path = next((folder / file for folder in _folders() if (folder / file).is_file()), None)
-    path = path or download(HDF5_URL + file, cache_folder() / file, _check_hdf5, LARGEST[name])
-    return _complete(name, _files.read(path, limit))
+    if path is None:
+        path = download(HDF5_URL + file, cache_folder() / file, _check_hdf5, LARGEST[name], progress=progress)
+    return _complete(name, _files.read(path, limit), progress=progress)
 
 
 def _check_hdf5(path: Path) -> None:
-    """Verify by meaning, since nobody publishes these files' digests."""
+    """Verify by meaning, since nobody publishes these files' digests: what is wrong in detail, reading it will tell."""
     try:
         with h5py.File(path, "r") as file:
-            neighbours = _files.read_neighbours(file)
-            groundtruth.verify(numbers(file, "train"), numbers(file, "test"), *neighbours)
+            groundtruth.stored_metric(numbers(file, "train"), numbers(file, "test"), *_files.read_neighbours(file))
     except Exception as error:  # h5py raises what it likes
         raise ValueError(f"it is not a data set in the ann-benchmarks layout: {error}") from error
 
 
-LOADERS: dict[str, Callable[[int | None], Dataset]] = {
+LOADERS: dict[str, Callable[[int | None, bool], Dataset]] = {
     "fashion-mnist-20k": _load_embedded,
     "fashion-mnist": _load_fashion_mnist,
     "sift": partial(_load_hdf5, "sift"),
     "gist": partial(_load_hdf5, "gist"),
 }
-
-
-SYNTHETIC_BLOCK = 1 << 14  # rows generated from one seed: the same row for any chunk size
-
-
-def synthetic_chunks(
-    n: int, d: int, *, n_clusters: int = 100, intrinsic_dim: int = 16, seed: int = 0, skip_blocks: int = 0
-) -> Iterator[FloatMatrix]:
-    """Return an iterator over n vectors of dimension d in blocks of at most 16,384 rows: clusters of low intrinsic dimension.
-
-    A vector is a cluster's centre, plus a Gaussian in that cluster's own `intrinsic_dim`-dimensional subspace, plus a
-    little noise in all d. Same arguments, same vectors; `skip_blocks` starts that many blocks later.
-
-    Raises:
-        TypeError, ValueError: a size that is not a whole number of at least 1, or a negative seed.
-    """
-    sizes = {"n": n, "d": d, "n_clusters": n_clusters, "intrinsic_dim": intrinsic_dim}
-    n, d, n_clusters, intrinsic_dim = (_check.integer(value, name, 1) for name, value in sizes.items())
-    seed = _check.integer(seed, "seed", 0)
-    skip_blocks = _check.integer(skip_blocks, "skip_blocks", 0)
-    model = np.random.default_rng([seed, 0])
-    centres = model.standard_normal((n_clusters, d), np.float32)
-    bases = model.standard_normal((n_clusters, intrinsic_dim, d), np.float32) / np.float32(intrinsic_dim**0.5)
-
-    def block(number: int) -> FloatMatrix:
-        rng = np.random.default_rng([seed, 1 + skip_blocks + number])
-        cluster = rng.integers(0, n_clusters, SYNTHETIC_BLOCK)
-        inner = rng.standard_normal((SYNTHETIC_BLOCK, intrinsic_dim), np.float32)
-        x = 0.05 * rng.standard_normal((SYNTHETIC_BLOCK, d), np.float32) + centres[cluster]
-        for c in np.unique(cluster):
-            x[cluster == c] += inner[cluster == c] @ bases[c]
-        return x[: n - number * SYNTHETIC_BLOCK]
-
-    return (block(number) for number in range(-(-n // SYNTHETIC_BLOCK)))
-
-
-def synthetic(
-    n: int, d: int, *, nq: int = 1000, n_clusters: int = 100, intrinsic_dim: int = 16, seed: int = 0
-) -> Dataset:
-    """Return a data set of n vectors and nq queries from `synthetic_chunks`, with exact ground truth.
-
-    Example:
-        >>> synthetic(500, 8, nq=10).gt.shape
-        (10, 100)
-
-    Raises:
-        TypeError, ValueError: as in `synthetic_chunks`; nq < 1.
-    """
-    nq = _check.integer(nq, "nq", 1)
-    model = {"n_clusters": n_clusters, "intrinsic_dim": intrinsic_dim, "seed": seed}
-    xb = np.concatenate(list(synthetic_chunks(n, d, **model)))
-    xq = np.concatenate(list(synthetic_chunks(nq, d, skip_blocks=-(-len(xb) // SYNTHETIC_BLOCK), **model)))
-    gt, distances = groundtruth.compute(xb, xq)
-    return Dataset(f"synthetic-{n}x{d}", xb, xq, gt, distances)

@@ -24,7 +24,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mlpq
-from mlpq import _files, datasets, groundtruth
+from mlpq import _files, datasets
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (80, 6)).astype(np.float32)
@@ -74,8 +74,8 @@ def edited(content: bytes, edits: list[Edit]) -> bytes:
 
 
 def write_hdf5(path: Path, **options: Any) -> None:
-    gt, distances = groundtruth.compute(X, X[:7] + 1)
-    arrays = {"train": X, "test": X[:7] + 1, "neighbors": gt, "distances": np.sqrt(distances)}
+    D, I = mlpq.ground_truth(X, X[:7] + 1, 100)
+    arrays = {"train": X, "test": X[:7] + 1, "neighbors": I.astype(np.int32), "distances": np.sqrt(D)}
     labels = {"train_labels": np.arange(80) % 10, "test_labels": np.arange(7)}
     with h5py.File(path, "w") as file:
         file.attrs["distance"] = "euclidean"
@@ -85,6 +85,22 @@ def write_hdf5(path: Path, **options: Any) -> None:
 
 def write_vecs(path: Path, item: str) -> None:
     np.array([(6, row) for row in X], [("d", "<i4"), ("x", item, (6,))]).tofile(path)
+
+
+def write_bin(path: Path, item: str) -> None:
+    path.write_bytes(np.array(X.shape, "<u4").tobytes() + X.astype(item).tobytes())
+
+
+def write_angular(path: Path) -> None:
+    D, I = mlpq.ground_truth(X, X[:7] + 1, 80, metric="cosine")
+    with h5py.File(path, "w") as file:
+        file.attrs["distance"] = "angular"  # of variable length: it lies in the heap
+        file["train"], file["test"], file["neighbors"], file["distances"] = X, X[:7] + 1, I, D / 2
+
+
+def write_bare_angular(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["train"], file["test"], file.attrs["distance"] = X, X[:7] + 1, "angular"
 
 
 def write_index(path: Path, **options: Any) -> None:
@@ -98,7 +114,12 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "deflated.npz": lambda path: np.savez_compressed(path, xb=X, xq=X[:5]),
     "x.fvecs": lambda path: write_vecs(path, "<f4"),
     "x.bvecs": lambda path: write_vecs(path, "u1"),
+    "x.fbin": lambda path: write_bin(path, "<f4"),
+    "x.u8bin": lambda path: write_bin(path, "u1"),
+    "x.i8bin": lambda path: write_bin(path, "i1"),
     "contiguous.hdf5": write_hdf5,
+    "angular.hdf5": write_angular,
+    "bare.hdf5": write_bare_angular,
     "deflated.hdf5": lambda path: write_hdf5(path, compression="gzip", chunks=True),
     "plain.index": lambda path: write_index(path, m=3),
     "reduced.index": lambda path: write_index(path, m=2, pca_dim=4, codebook_dtype="uint8"),

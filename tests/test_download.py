@@ -141,16 +141,20 @@ def download(server: Server, target: Path) -> bytes:
     return _download.download(server.url, target, check, LARGEST).read_bytes()
 
 
-def test_download_shows_a_bar_and_happens_once(
-    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("progress", [True, False])
+def test_download_happens_once_with_a_bar_if_asked_for(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str], progress: bool
 ) -> None:
     server.answers = [whole]
+    target = tmp_path / "new" / "file.bin"
     for _ in range(2):
-        assert download(server, tmp_path / "new" / "file.bin") == CONTENT
+        _download.download(server.url, target, check, LARGEST, progress=progress)
+    assert target.read_bytes() == CONTENT
     assert len(server.requests) == 1
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert "file.bin: 100%" in captured.err
+    assert ("file.bin: 100%" in captured.err) == progress
+    assert progress or captured.err == ""
 
 
 RESUMED = "bytes=100000-"

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import groundtruth
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +29,7 @@ def test_recall_of_kmeans_only(full: mlpq.Dataset) -> None:
 
 
 def test_stored_neighbours_are_those_computed(full: mlpq.Dataset) -> None:
-    gt, distances = groundtruth.compute(full.xb, full.xq[:500])
+    distances, gt = mlpq.ground_truth(full.xb, full.xq[:500], 100)
     assert np.array_equal(gt, full.gt[:500])
     np.testing.assert_allclose(distances, full.distances[:500], rtol=1e-6)
 

@@ -99,7 +99,7 @@ LONG = {
     "one codebook": "mlpq.ProductQuantizer(64, 2, 12).train(x)",
     "searching": "index.search(x, 10, nprobe=40)",
     "exact search": "mlpq.ExactIndex(64).add(x).search(x, 10)",
-    "exact neighbours": "mlpq.groundtruth.compute(x, x)",
+    "exact neighbours": "mlpq.groundtruth.compute(x, x, 10)",
 }
 
 

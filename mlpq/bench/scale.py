@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._synthetic import SYNTHETIC_BLOCK, synthetic_chunks
 from mlpq.baselines import ExactIndex
 from mlpq.bench.child import Child, Report, forget_peak, peak, resident
 from mlpq.bench.setting import K, machine
 from mlpq.bench.store import Store, load, source
-from mlpq.datasets import SYNTHETIC_BLOCK, synthetic_chunks
 from mlpq.evaluate import markdown_table, measure, recall_at_k
 from mlpq.index import MultiLevelPQ
 from mlpq.tuning import Row

@@ -25,11 +25,12 @@ def make(folder: Path, target: Path) -> str:
     """Write the first 20,000 training and 1,000 test images in the ann-benchmarks layout; return the SHA-256."""
     train, test, labels, test_labels = (_files.read_idx(folder / file, sha) for file, sha in IDX_SHA256.items())
     xb, xq = train[:N].reshape(N, -1), test[:NQ].reshape(NQ, -1)
-    gt, distances = groundtruth.compute(xb.astype(np.float32), xq.astype(np.float32))
+    D, I = groundtruth.compute(xb.astype(np.float32), xq.astype(np.float32), groundtruth.K)
     with replacing(target) as part, h5py.File(part, "w") as file:
         file.attrs.update({"type": "dense", "distance": "euclidean", "dimension": xb.shape[1], "point_type": "uint8"})
         file.attrs["source"] = "Fashion-MNIST by Zalando SE, MIT licence"
-        arrays: dict[str, Array] = {"train": xb, "test": xq, "neighbors": gt, "distances": np.sqrt(distances)}
+        arrays: dict[str, Array] = {"train": xb, "test": xq, "neighbors": I.astype(np.int32)}
+        arrays["distances"] = np.sqrt(D.astype(np.float32))
         arrays |= {"train_labels": labels[:N], "test_labels": test_labels[:NQ]}
         for name, array in arrays.items():
             file.create_dataset(name, data=array, compression="gzip", compression_opts=9, shuffle=array.itemsize > 1)
