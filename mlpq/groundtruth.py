@@ -16,8 +16,7 @@ from tqdm.auto import tqdm
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._hdf5 import numbers, text
-from mlpq._parallel import in_threads
-from mlpq.distance import cut
+from mlpq._parallel import cut, in_threads
 from mlpq.storage import replacing
 
 log = logging.getLogger(__name__)
