@@ -17,6 +17,7 @@ from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import MANY, block, blocks, cut, in_threads
 from mlpq.bounds import (
     Factor,
+    Floats,
     Ids,
     at_least_kth,
     left_factor,
@@ -32,6 +33,7 @@ FEW = 4  # rows from which on a matrix product is quicker than sums for each row
 VAGUE = 1e-3  # of a distance: where rounding may have changed more of it, it is summed in float64
 CROWD = 8  # times k rows of a tile within reach of a query: then products in float32 say too little
 
+Flags = npt.NDArray[np.bool_]
 Exact = Callable[[Ids], npt.NDArray[np.float64]]  # numbers of candidates -> their distances, summed in float64
 
 
@@ -50,40 +52,55 @@ def squared_l2(x: FloatMatrix, y: FloatMatrix) -> FloatMatrix:
 
 
 def best(
-    n: int, k: int, queries: Ids, D: FloatMatrix, error: FloatMatrix, ids: Ids, exact: Exact
+    n: int, k: int, queries: Ids, D: Floats, error: Floats, ids: Ids, exact: Exact, *, ordered: bool = True
 ) -> tuple[FloatMatrix, IdMatrix]:
     """Return the k nearest candidates of each of n queries, in exact order: D (n, k) float32, and which they are, (n, k).
 
     Args:
-        queries, D, error, ids: (candidates,), in any order: whose candidate it is, its distance, its rounding error at
-            most, which must not fall as D rises, and its id.
+        queries, D, error, ids: (candidates,), in any order: whose candidate it is, its distance in float32, its error at
+            most, and its id.
         exact: distances of some candidates in float64.
+        ordered: without it these are the k nearest, in any order.
 
     Returns:
         Padded with +inf and -1. Ties go to the lower id.
     """
-    order = np.argsort(queries << 32 | D.view(np.int32))  # bits of floats that are not negative sort as the floats do
-    queries, D, low, high = queries[order], D[order], (D - error)[order], (D + error)[order]
+    low, high = np.maximum(D - error, 0), np.maximum(D + error, 0)
+    keys = queries << 32 | low.view(np.int32)  # bits of floats that are not negative sort as the floats do
+    order = np.argsort(keys)
+    keys, queries, D, vague = keys[order], queries[order], D[order], (error > VAGUE * D)[order]
     counts = np.bincount(queries, minlength=n)
-    firsts = np.cumsum(counts) - counts
-    ranks = np.arange(len(order)) - firsts[queries]
-    close = np.append(
-        False, (low[1:] <= high[:-1]) & (queries[1:] == queries[:-1])
-    )  # to the one before: too close to tell
-    vague = (high - low > VAGUE * D) & (ranks < k)
-    if close.any() or vague.any():
-        chains = np.cumsum(~close) - 1  # those that are close to each other have one number
-        starts = np.flatnonzero(~close)
-        unclear = (np.bincount(chains) > 1) & (ranks[starts] < k)
-        some = np.flatnonzero(unclear[chains] | vague)
-        summed = exact(order[some])
-        sorted_ = np.lexsort((ids[order[some]], summed, chains[some]))
-        order[some], D[some] = order[some][sorted_], summed[sorted_]
+    ranks = np.arange(len(order)) - (np.cumsum(counts) - counts)[queries]
+    highest = np.maximum.accumulate(queries << 32 | high[order].view(np.int32))
+    close = np.append(False, keys[1:] <= highest[:-1])  # to one before, of the same query: too close to tell
+    some = unclear(close, ranks, k, vague & (ranks < k) if ordered else None)
+    if len(some):
+        chains, summed = np.cumsum(~close)[some], exact(order[some])
+        inner = np.lexsort((ids[order[some]], summed, chains))
+        order[some], D[some] = order[some][inner], summed[inner]
     kept = ranks < k
     found, places = np.full((n, k), np.inf, np.float32), np.full((n, k), -1, np.int64)
     found[queries[kept], ranks[kept]] = D[kept]
     places[queries[kept], ranks[kept]] = order[kept]
     return found, places
+
+
+def unclear(close: Flags, ranks: Ids, k: int, vague: Flags | None) -> Ids:
+    """Return the places of candidates whose order matters and is not known.
+
+    Args:
+        close: whether each is too close to one before it to tell; such a chain counts as a whole.
+        ranks: of each among those of its query.
+        vague: whose own distance is not known well; without it, it only matters which are the first k.
+    """
+    if not close.any():
+        return np.flatnonzero(vague) if vague is not None else np.empty(0, np.int64)
+    starts, chains = np.flatnonzero(~close), np.cumsum(~close) - 1
+    sizes = np.diff(starts, append=len(close))
+    matters = (sizes > 1) & (ranks[starts] < k)
+    if vague is None:
+        return np.flatnonzero((matters & (ranks[starts] + sizes > k))[chains])
+    return np.flatnonzero(matters[chains] | vague)
 
 
 def k_nearest(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, k: int) -> tuple[FloatMatrix, IdMatrix]:

@@ -275,7 +275,7 @@ def error_decomposition(
     listed = visited
     if rerank:
         r = min(rerank * k, index.ntotal)
-        listed = found | _found(search(r)[1], true, k, r)  # of codes level with the last, search lists not all
+        listed = _found(search(r)[1], true, k, r)
     return {
         "recall": float(found.mean()),
         "coarse": float((~visited).mean()),

@@ -199,8 +199,7 @@ class MultiLevelPQ:
             k: neighbours per query.
             nprobe: inner cells scanned per query; more than n_inner counts as n_inner.
             n_outer_probe: look for those cells in this many nearest outer clusters only; None looks in all.
-            rerank: r > 0 orders the best r * k, and codes that rounding cannot tell from the last, by exact distance;
-                needs keep_originals=True.
+            rerank: r > 0 orders the best r * k by exact distance; needs keep_originals=True.
 
         Returns:
             D (nq, k) float32 squared distances (asymmetric; exact with rerank) and I (nq, k) int64 ids, nearest

@@ -17,8 +17,8 @@ from mlpq import visits
 from mlpq._check import Codes, FloatMatrix, IdMatrix, Rows
 from mlpq._parallel import block, cut
 from mlpq.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
-from mlpq.distance import at, best, compacted, distances_to_pairs
-from mlpq.visits import Originals, Run
+from mlpq.distance import best, compacted, distances_to_pairs, pad
+from mlpq.visits import Originals, Run, Sums
 
 if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ
@@ -100,31 +100,48 @@ class Scanner:
         cells = cells[cells >= 0]
         offsets, sizes = self.lists.offsets[cells], self.lists.sizes[cells]
         residuals = self.z[q] - self.centroids[cells]
-        places = self._candidates(residuals, cells, sizes, shortlist)
+        places, D, error = self._candidates(residuals, cells, sizes, shortlist)
         ends = np.cumsum(sizes)
         ranks = np.searchsorted(ends, places, side="right")
-        rows, queries = places + (offsets - ends + sizes)[ranks], np.zeros(len(places), np.int64)
-        numbers, ids = np.arange(len(rows)), self.lists.ids[rows]
+        rows = places + (offsets - ends + sizes)[ranks]
         if self.originals:
-            D = distances_to_pairs(self.x[q : q + 1], self.originals.vectors(rows), queries, numbers)
+            rows = rows[self._best_one(q, shortlist, D, error, rows, self, ordered=False)[1]]
+            queries, numbers = np.full(len(rows), q), np.arange(len(rows))
+            D = distances_to_pairs(self.x, self.originals.vectors(rows), queries, numbers)
             error = rounding(D, self.x.shape[1])
         else:
-            D = distances_to_pairs(residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, numbers)
+            D = distances_to_pairs(
+                residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, np.arange(len(rows))
+            )
             error = self._errors(D)
-        exact = (self.originals or self).exact
-        D, chosen = best(1, k, queries, D, error, ids, lambda some: exact(queries[some] + q, rows[some]))
-        return D, at(ids, chosen)
+        D, chosen = self._best_one(q, k, D, error, rows, self.originals or self)
+        return pad(D[None], self.lists.ids[rows[chosen]][None], k)
 
-    def _candidates(self, residuals: FloatMatrix, cells: Ids, sizes: Ids, shortlist: int) -> Ids:
-        """Return which codes of some cells could be among the best `shortlist` of one query, by distance tables."""
-        D = self._by_tables(residuals, cells)
-        if shortlist >= len(D):
-            return np.arange(len(D))
-        d = residuals.shape[1]
+    def _best_one(
+        self, q: int, k: int, D: Floats, error: Floats, rows: Ids, sums: Sums, ordered: bool = True
+    ) -> tuple[Floats, Ids]:
+        """Return the best k or fewer rows of one query: their distances, and which they are."""
+        ids, queries = self.lists.ids[rows], np.zeros(len(rows), np.int64)
+        D, chosen = best(
+            1, min(k, len(rows)), queries, D, error, ids, lambda some: sums.exact(queries[some] + q, rows[some]),
+            ordered=ordered,
+        )  # fmt: skip
+        return D[0], chosen[0]
+
+    def _candidates(self, residuals: FloatMatrix, cells: Ids, sizes: Ids, shortlist: int) -> tuple[Ids, Floats, Floats]:
+        """Return which codes of some cells could be among the best `shortlist` of one query, by distance tables.
+
+        With them come their distances, and the errors of these at most.
+        """
+        D, d = self._by_tables(residuals, cells), residuals.shape[1]
         squares = np.einsum("ij,ij->i", residuals, residuals) + self.index.quantizers.radius**2
-        error = np.repeat(4 * gamma(2 * d + 16) * squares, sizes)  # of entries, their sum, and the residual's square
+        # Of entries, of their sum, and of the residual's square.
+        error = np.repeat((4 * gamma(2 * d + 16) * squares + reach(0, d)).astype(np.float32), sizes)
+        if shortlist >= len(D):
+            return np.arange(len(D)), D, error
         limit = reach(np.partition(D + error, shortlist - 1)[shortlist - 1], d)
-        return np.flatnonzero(D - error <= limit)
+        places = np.flatnonzero(D - error <= limit)
+        return places, D[places], error[places]
 
     def _by_tables(self, residuals: FloatMatrix, cells: Ids) -> Floats:
         """Return the distances of one query, by its residuals, to all codes of some cells, whose products are shared."""

@@ -143,11 +143,9 @@ def search(
 
     Args:
         lists: whose rows are searched.
-        shortlist: at least k; as many rows of each query, and those that rounding cannot tell from the last, are compared
-            again.
         rows: compares them.
         width: the dimension of what `rows` compares.
-        originals: compares again; else `rows` does.
+        shortlist: as many rows of each query, at least k, are ordered by `originals`, where those are given.
 
     Returns:
         D (nq, k) and I (nq, k), ids; ties go to the lower id. Padded with +inf and -1.
@@ -174,11 +172,13 @@ def search(
     in_threads(scan_nearest, runs(pieces, *nearest, cuts, width))
     in_threads(scan, runs(pieces, *others, cuts, width))
     limit = reach(last_of_each(found, len(probes), shortlist), width)
+    found = [hits.some(hits.low <= limit[hits.queries]) for hits in found]
     again = originals or rows
+    if originals:
+        found = shortlisted(found, len(probes), shortlist, lists.ids, rows)
     summed: list[tuple[Ids, Ids, Floats, Floats]] = []
 
     def sum_again(hits: Found) -> None:
-        hits = hits.some(hits.low <= limit[hits.queries])
         summed.append((hits.queries, hits.rows, *again.sums(hits.run, hits.pairs, hits.rows)))
 
     in_threads(sum_again, found)
@@ -263,6 +263,20 @@ def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
     kept = ~crowded[found.pairs]
     kept[some[places[places >= 0]]] = True
     return found.some(kept)
+
+
+def shortlisted(found: list[Found], nq: int, shortlist: int, ids: Ids, rows: Compares) -> list[Found]:
+    """Return the nearest candidates of each query, just as many as asked for."""
+    queries, numbers = joined([f.queries for f in found], np.int64), joined([f.rows for f in found], np.int64)
+    low, high = joined([f.low for f in found], np.float32), joined([f.high for f in found], np.float32)
+    _, places = best(
+        nq, shortlist, queries, (low + high) / 2, (high - low) / 2, ids[numbers],
+        lambda some: rows.exact(queries[some], numbers[some]), ordered=False,
+    )  # fmt: skip
+    kept = np.zeros(len(queries), bool)
+    kept[places[places >= 0]] = True
+    parts = np.split(kept, np.cumsum([len(f.rows) for f in found])[:-1])
+    return [hits.some(part) for hits, part in zip(found, parts, strict=True)]
 
 
 def last_of_each(found: list[Found], nq: int, k: int) -> Floats:
