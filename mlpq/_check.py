@@ -129,7 +129,7 @@ def _hint(dtype: np.dtype[Any]) -> str:
     """Say how numbers of a dtype that is refused become one that is not."""
     if dtype.kind == "O":
         return "; convert it first, as in np.asarray(x, np.float32), or df.to_numpy(np.float32, na_value=np.nan)"
-    if dtype.kind == "V" and dtype.type is not np.void:  # of the package ml_dtypes
+    if dtype.kind == "V" and dtype.names is None and dtype.type is not np.void:  # of the package ml_dtypes
         return "; convert it first: x.astype(np.float32)"
     if dtype == "V2":
         return "; if that is bfloat16, convert it first: x.view(ml_dtypes.bfloat16).astype(np.float32)"

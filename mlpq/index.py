@@ -247,7 +247,7 @@ class MultiLevelPQ:
         return Memory.of(self._arrays())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the index to an HDF5 file, by a temporary file beside it and a rename.
+        """Write the index to an HDF5 file, by a temporary file beside it and a rename; links, and a file's mode, stay.
 
         Killed meanwhile, it leaves the old file, and beside it a hidden one that ends in .part and may be deleted.
 

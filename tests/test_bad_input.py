@@ -4,12 +4,14 @@ import re
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mlpq
+from mlpq import _check
 
 D = 8
 X = np.random.default_rng(0).standard_normal((300, D))
@@ -129,6 +131,14 @@ def test_masks_elsewhere_are_refused_too() -> None:
     ):
         with pytest.raises(ValueError, match="must not have masked entries"):
             call()
+
+
+def test_numbers_of_other_packages_are_refused_with_a_hint() -> None:
+    """What ml_dtypes adds to NumPy: numbers of the kind "V", of a type of their own."""
+    bfloat16 = SimpleNamespace(kind="V", names=None, type=SimpleNamespace)
+    assert _check._hint(bfloat16) == "; convert it first: x.astype(np.float32)"
+    with pytest.raises(TypeError, match=r"^xb must hold floats or integers; got dtype \(numpy.record, .*\)$"):
+        mlpq.ExactIndex(1).add(np.zeros((3, 1), [("a", "f4")]).view(np.recarray))
 
 
 def test_a_mask_that_hides_nothing_is_welcome() -> None:
