@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import _check, groundtruth
+from mlpq import _check, _verify, groundtruth
 from mlpq._hdf5 import RATIO, numbers, says
 
 VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1")}
@@ -152,16 +152,16 @@ def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset) -> None:
     stored = "xq" in arrays and "neighbors" in file and "distances" in file
     if stored:
         gt, distances = read_neighbours(file)
-        metric = groundtruth.stored_metric(arrays["xb"] if whole else base, arrays["xq"], gt, distances)
+        metric = _verify.stored_metric(arrays["xb"] if whole else base, arrays["xq"], gt, distances)
     if metric is None:
         metric = "cosine" if _says_angular(file) else "l2"
     if metric == "cosine":
         for key in [key for key in ("xb", "xq") if key in arrays]:
             groundtruth.unit(arrays[key], key, out=arrays[key])
     if stored and whole:
-        squared, rounding = (2 * distances, groundtruth.ROUNDING) if metric == "cosine" else (distances**2, 0)
+        squared, rounding = (2 * distances, _verify.ROUNDING) if metric == "cosine" else (distances**2, 0)
         arrays |= zip(
-            ("gt", "distances"), groundtruth.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
+            ("gt", "distances"), _verify.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
         )
     arrays["metric"] = metric
 
@@ -200,7 +200,7 @@ def read_neighbours(file: h5py.File) -> tuple[groundtruth.Ids, groundtruth.Doubl
     neighbours, distances = numbers(file, "neighbors")[...], numbers(file, "distances")[...]
     if neighbours.dtype.kind == "f" or not np.array_equal(gt := neighbours.astype(np.int32), neighbours):
         raise ValueError("neighbors must be whole numbers below 2**31")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         return gt, distances.astype(np.float64)
 
 

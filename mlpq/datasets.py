@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from mlpq import _check, _files, groundtruth
+from mlpq import _check, _files, _verify, groundtruth
 from mlpq._check import FloatMatrix
 from mlpq._download import DownloadError, download
 from mlpq._hdf5 import numbers
@@ -249,7 +249,7 @@ def _check_hdf5(path: Path) -> None:
     """Verify by meaning, since nobody publishes these files' digests: what is wrong in detail, reading it will tell."""
     try:
         with h5py.File(path, "r") as file:
-            groundtruth.stored_metric(numbers(file, "train"), numbers(file, "test"), *_files.read_neighbours(file))
+            _verify.stored_metric(numbers(file, "train"), numbers(file, "test"), *_files.read_neighbours(file))
     except Exception as error:  # h5py raises what it likes
         raise ValueError(f"it is not a data set in the ann-benchmarks layout: {error}") from error
 
