@@ -30,8 +30,10 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 expect.set_options(timeout=1000 * PATIENCE)
 
 
-LONGEST = """test_book test_explorers comparison bytes what-to-use choosing tour multi-level-search test_notebooks test_index
-residuals test_full test_properties test_site test_kill kmeans""".split()
+LONGEST = [
+    "test_book", "test_explorers", "comparison", "bytes", "what-to-use", "choosing", "tour", "multi-level-search",
+    "test_notebooks", "test_index", "residuals", "test_full", "test_properties", "test_site", "test_kill", "kmeans",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
