@@ -31,23 +31,9 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book",
-    "test_explorers",
-    "comparison",
-    "bytes",
-    "what-to-use",
-    "choosing",
-    "tour",
-    "multi-level-search",
-    "test_notebooks",
-    "test_index",
-    "residuals",
-    "test_full",
-    "test_properties",
-    "test_site",
-    "test_kill",
-    "kmeans",
-]
+    "test_book", "test_explorers", "comparison", "bytes", "what-to-use", "choosing", "tour", "multi-level-search",
+    "test_notebooks", "test_index", "residuals", "test_full", "test_properties", "test_site", "test_exact", "test_kill", "kmeans",
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
