@@ -65,6 +65,7 @@ def test_page_is_light_and_keeps_still(page: Page, address: str, html: Path, nam
         page.mouse.wheel(0, 600)
         page.wait_for_timeout(20)
     assert shifted(page) < 0.1  # of which nearly all is the contents in the margin, which follow the reader
+    assert page.locator("article img:not([width])").count() == 0
     for shown, kept in page.locator("article img").evaluate_all(PROPORTIONS):
         assert shown == pytest.approx(kept, rel=0.01)
 
