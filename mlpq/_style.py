@@ -7,13 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
+from matplotlib.colors import LinearSegmentedColormap
 
 # Okabe & Ito's colours, told apart with any colour vision; the yellow is left out, too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX"
 RIGHT, WRONG, NEUTRAL = "#009E73", "#D55E00", "#999999"
+SIGNED = LinearSegmentedColormap.from_list("signed", [PALETTE[0], "white", "black"], N=255)  # odd: 0 is white
 STYLE: Any = {
-    "figure.facecolor": "white",  # pages in dark mode show pictures on white
+    "figure.facecolor": "white",  # pages in dark mode turn it dark: book/static/book.css
     "figure.dpi": 144,
     "font.size": 11,
     "axes.spines.top": False,

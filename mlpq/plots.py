@@ -10,9 +10,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import CenteredNorm
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from mlpq._style import MARKERS, NEUTRAL, PALETTE, RIGHT, WRONG, style
+from mlpq._style import MARKERS, NEUTRAL, PALETTE, RIGHT, SIGNED, WRONG, style
 
 
 def format_bytes(n: float) -> str:
@@ -221,11 +222,14 @@ def images(
         right: (len(rows), columns) bool: frames a vector in solid green, or in dashed orange; None draws no frames.
         query: (d,) drawn alone in a row above.
         limits: the values drawn white and black; None takes 0 and 255 for images, and otherwise the first and the
-            last percentile of all that is drawn.
+            last percentile of all that is drawn. Where 0 lies between them it is white, and what is below is blue.
     """
     above = int(query is not None)
     drawn = x.ravel() if query is None else np.append(x, query)
     low, high = limits or ((0, 255) if shape else np.percentile(drawn, (1, 99)))
+    shades: dict[str, Any] = {"cmap": "gray_r", "vmin": low, "vmax": high}
+    if low < 0 < high:
+        shades = {"cmap": SIGNED, "norm": CenteredNorm(halfrange=max(-low, high))}
     with style():
         size = (6.4, 0.7 * (len(x) + above) + 0.2)
         grid = plt.subplots(len(x) + above, x.shape[1], figsize=size, squeeze=False, layout="constrained")[1]
@@ -233,12 +237,12 @@ def images(
             ax.set(xticks=[], yticks=[])
             ax.spines[:].set_visible(False)
         for (i, j), ax in np.ndenumerate(grid[above:]):
-            ax.imshow(_pixels(x[i, j], shape), cmap="gray_r", vmin=low, vmax=high)
+            ax.imshow(_pixels(x[i, j], shape), **shades)
             if right is not None:
                 color, line = (RIGHT, "-") if right[i, j] else (WRONG, "--")
                 ax.spines[:].set(visible=True, linewidth=2, color=color, linestyle=line)
         if query is not None:
-            grid[0, 0].imshow(_pixels(query, shape), cmap="gray_r", vmin=low, vmax=high)
+            grid[0, 0].imshow(_pixels(query, shape), **shades)
         for ax, label in zip(grid[:, 0], ["query"] * above + list(rows), strict=True):
             ax.set_ylabel(label, rotation=0, ha="right", va="center")
     return grid

@@ -57,6 +57,7 @@ def test_page_is_light_and_keeps_still(online: Watched, address: str, html: Path
         page.mouse.wheel(0, 600)
         moved += shifted(page)
     assert moved < 0.1  # of which nearly all is the contents in the margin, which follow the reader
+    assert page.locator("article img:not([width])").count() == 0
     for shown, kept in page.locator("article img").evaluate_all(PROPORTIONS):
         assert shown == pytest.approx(kept, rel=0.01)
 

@@ -123,6 +123,14 @@ def test_images_frame_right_and_wrong_by_colour_and_by_line() -> None:
     assert [ax.get_ylabel() for ax in grid[:, 0]] == ["up", "down"]
 
 
+@pytest.mark.parametrize("limits", [(-255, 255), (-255, 100), (-100, 255)])
+def test_numbers_on_both_sides_of_zero_are_told_apart(limits: tuple[int, int]) -> None:
+    x = np.array([[[-255.0, 0, 255, 0]]])
+    [[ax]] = plots.images(x, (2, 2), rows=["all"], limits=limits)
+    [[low, zero], [high, _]] = ax.images[0].to_rgba(ax.images[0].get_array())
+    assert [to_hex(colour).upper() for colour in (low, zero, high)] == [plots.PALETTE[0], "#FFFFFF", "#000000"]
+
+
 def test_vectors_that_are_no_images_are_drawn_as_fields_of_one_scale() -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 101)).astype(np.float32)
     query = np.zeros(101, np.float32)
@@ -136,7 +144,8 @@ def test_vectors_that_are_no_images_are_drawn_as_fields_of_one_scale() -> None:
         assert to_hex(ax.spines["left"].get_edgecolor()).upper() == plots.RIGHT
     assert not grid[0, 0].images[0].get_array()[0].any()
     scales = {ax.images[0].get_clim() for ax in [*grid[1:].flat, grid[0, 0]]}
-    assert scales == {tuple(np.percentile([*x.ravel(), *query], (1, 99)))}
+    bound = abs(np.percentile([*x.ravel(), *query], (1, 99))).max()
+    assert scales == {(-bound, bound)}
 
 
 @pytest.mark.parametrize(("d", "shape"), [(1, (1, 1)), (2, (1, 2)), (9, (3, 3)), (12, (3, 4)), (1536, (39, 40))])

@@ -17,7 +17,7 @@ def sized(app: Sphinx, body: str) -> str:
             size = 'width="{}" height="{}"'.format(*picture.size)
         return f'<img loading="lazy" {size} {found[1]}'
 
-    image = r'<img ((?:(?!width)[^>])*?src="[^"]*_images/([^"]+)")'
+    image = r'<img ((?:(?!width=)[^>])*?src="[^"]*_images/([^"]+)")'
     return re.sub(image, tag, body)
 
 

@@ -33,7 +33,7 @@ def save(record: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
     if not rows:
         raise ValueError(f"{os.fspath(record)!r} holds no points to draw")
     figure = draw(rows)
-    figure.savefig(path, facecolor="white", dpi=200)  # in dark mode the picture stands on white
+    figure.savefig(path, facecolor="white", dpi=200)
     plt.close(figure)
 
 

@@ -4,15 +4,15 @@ import { bytes, explorer, grey, make } from "./shared.js";
 
 const SIDE = 28;
 const FULL = 128; // the error drawn in full colour
-const [PALE, DARK] = [[0, 114, 178], [213, 94, 0]]; // the reconstruction is paler, or darker
+const [LOW, HIGH] = [[0, 114, 178], [213, 94, 0]]; // the reconstruction is too low, or too high
 
-// The error on white: no error is white, whatever the theme, as in the images.
+// The error on white, as the images.
 const signed = (canvas, errors) => {
   const context = canvas.getContext("2d");
   const image = context.createImageData(SIDE, SIDE);
   errors.forEach((error, i) => {
     const share = Math.min(1, Math.abs(error) / FULL);
-    const colour = (error < 0 ? PALE : DARK).map((value) => 255 + share * (value - 255));
+    const colour = (error < 0 ? LOW : HIGH).map((value) => 255 + share * (value - 255));
     image.data.set([...colour, 255], 4 * i);
   });
   context.putImageData(image, 0, 0);
@@ -37,7 +37,7 @@ export default explorer((figure, data, narrow) => {
   const [original, rebuilt, error] = ["original", "rebuilt", "error"].map(panel);
   const cuts = make("path", { class: "cuts" });
   original.canvas.after(make("svg", { viewBox: `0 0 ${SIDE} ${SIDE}`, "aria-hidden": "true" }, cuts));
-  error.more.append("paler", make("span"), "darker");
+  error.more.append("too low", make("span"), "too high");
   error.more.classList.add("scale");
   const code = make("div", { class: "chips", role: "img" });
   const heading = make("p");
@@ -86,7 +86,7 @@ export default explorer((figure, data, narrow) => {
       : `The code: ${m} numbers, each below the codeword that it names`;
     original.canvas.setAttribute("aria-label", `${words.image}, cut into ${m} pieces`);
     rebuilt.canvas.setAttribute("aria-label", `${words.image}, rebuilt from ${point.size}`);
-    error.canvas.setAttribute("aria-label", `Where the reconstruction is paler or darker: ${point.lost} lost`);
+    error.canvas.setAttribute("aria-label", `Where the reconstruction is too low or too high: ${point.lost} lost`);
     code.setAttribute("aria-label", `The code: ${point.code}`);
   };
 });

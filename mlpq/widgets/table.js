@@ -2,7 +2,7 @@
 import { bytes, explorer, grey, make } from "./shared.js";
 
 const WIDTH = 256; // codewords of a place
-const HEAD = ["place", "codewords, near (light) to far (dark)", "entry"];
+const HEAD = ["place", "codewords, from near to far", "entry"];
 
 const picture = (words) => {
   const canvas = make("canvas", { width: 28, height: 28, role: "img", "aria-label": words });
