@@ -105,6 +105,17 @@ def test_near_duplicates_and_opposites(tmp_path: Path) -> None:
     assert len(exact_I) == len(ds.gt)
 
 
+@pytest.mark.parametrize("width", [30, 3000])
+def test_vectors_that_all_point_one_way(tmp_path: Path, width: int) -> None:
+    """Their distances are so small that rounding shows: that of 1 - cos, and that of the vectors scaled."""
+    x = (np.random.default_rng(1).standard_normal((600, 8)) / width + 1).astype(np.float32)
+    I = write(tmp_path / "x.hdf5", x[:400], x[400:])
+    with h5py.File(tmp_path / "x.hdf5", "r+") as file:
+        file["distances"][...] = np.round(file["distances"][...] * 2.0**24) / 2**24
+    ds = mlpq.load_dataset(tmp_path / "x.hdf5")
+    assert np.array_equal(np.sort(ds.gt, axis=1), np.sort(I, axis=1))
+
+
 Damage = Callable[[h5py.File], object]
 DAMAGE: dict[str, tuple[Damage, str]] = {
     "a zero vector": (lambda f: f["train"].__setitem__(slice(7, 9), 0), "xb must not hold a zero vector where the metric is cosine; row 7 is one"),

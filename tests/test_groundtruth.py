@@ -79,7 +79,9 @@ SCALES: dict[str, Callable[[], Floats]] = {
     "near duplicates": near_duplicates,
     "near duplicates far off": lambda: np.float32(1e4) + near_duplicates(),
     "blobs": lambda: spread(500) + 1e5 * RNG.integers(-1, 2, (500, 1)),
-    "blobs so far apart that doubles lose the rest": lambda: np.c_[1e12 * RNG.integers(-1, 2, 500), spread(500)],
+    "blobs so far apart that float64 products lose the rest": lambda: np.c_[
+        RNG.integers(-1, 2, (500, 1)) * [1.1e7, 2.3e7, 3.7e7], spread(500)
+    ],
     "tiny": lambda: 1e-15 * spread(500),
     "many ties": lambda: RNG.integers(0, 3, (500, 4)).astype(float),
     "all equal": lambda: np.full((500, 3), 0.1),
