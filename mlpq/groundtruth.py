@@ -54,7 +54,7 @@ def ground_truth(xb: npt.ArrayLike, xq: npt.ArrayLike, k: int, *, metric: str = 
     """
     _check.one_of(metric, "metric", METRICS)
     base = _check.matrix(xb, "xb")
-    queries = _check.matrix(xq, "xq", base.shape[1])
+    queries = _check.matrix(xq, "xq", base.shape[1], least=0)
     k = _check.integer(k, "k", 1)
     if metric == "cosine":
         base, queries = unit(base, "xb"), unit(queries, "xq")

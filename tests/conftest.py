@@ -31,8 +31,9 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_explorers", "comparison", "bytes", "what-to-use", "choosing", "tour", "multi-level-search",
-    "test_notebooks", "test_index", "residuals", "test_full", "test_properties", "test_site", "test_exact", "test_kill", "kmeans",
+    "test_book", "test_exact", "test_bench", "test_notebooks", "test_explorers", "test_full", "test_explorer_frontier", "tour",
+    "residuals", "test_datasets", "choosing", "test_explorer_bytes", "what-to-use", "test_explorer_search",
+    "multi-level-search", "test_site", "comparison", "test_index", "product-quantization", "test_storage", "test_scan", "test_dark",
 ]  # fmt: skip
 
 

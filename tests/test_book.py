@@ -86,14 +86,6 @@ def test_page(online: Watched, scheme: str, width: int) -> None:
     check_looks(online.page, scheme, width)
 
 
-def test_code_needs_no_scrolling(online: Watched) -> None:
-    page = online.page
-    page.set_viewport_size(WIDE)
-    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-    wide = "blocks => blocks.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
-    assert page.locator(".cell_input pre").evaluate_all(wide) == []
-
-
 def test_explorers_answer(online: Watched) -> None:
     """Over http, too; `test_explorers` drives every control from disk."""
     for explorer in online.page.locator(".mlpq-explorer").all():
@@ -110,13 +102,22 @@ def test_nothing_went_wrong(online: Watched) -> None:
 
 @pytest.mark.parametrize(("scheme", "rules"), [("light", None), ("dark", OF_COLOURS)], ids=["light", "dark"])
 def test_page_is_accessible(online: Watched, scheme: str, rules: list[str] | None) -> None:
-    """Last, for axe fetches style sheets of its own."""
+    """After the test before, for axe fetches style sheets of its own."""
     page = online.page
     page.mouse.move(0, 0)
     page.set_viewport_size(WIDE)
     page.emulate_media(color_scheme=scheme)
     expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+    page.wait_for_function("document.getAnimations().every(one => !(one instanceof CSSTransition))")  # colours fade
     assert serious_violations(page, rules) == []
+
+
+def test_code_needs_no_scrolling(online: Watched) -> None:
+    page = online.page
+    page.set_viewport_size(WIDE)
+    page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
+    wide = "blocks => blocks.filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent)"
+    assert page.locator(".cell_input pre").evaluate_all(wide) == []
 
 
 def test_page_from_disk(on_disk: Watched) -> None:
