@@ -12,6 +12,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,8 @@ def compare(args: argparse.Namespace) -> None:
     if args.queries is not None:
         if not 1 <= args.queries <= len(ds.xq):
             raise ValueError(f"--queries must be from 1 to {len(ds.xq)}; got {args.queries}")
-        ds = Dataset(ds.name, ds.xb, ds.xq[: args.queries], ds.gt[: args.queries], ds.distances[: args.queries])
+        few = slice(args.queries)
+        ds = replace(ds, xq=ds.xq[few], gt=ds.gt[few], distances=ds.distances[few], query_labels=None)
     chosen = matching(catalogue(levels(ds)[0]), args.only)
     store = Store(args.output, about(ds, args), SECTIONS)
     lacking = [entry for entry in chosen if any(_runs(store, entry, setting) < args.runs for setting in entry.settings)]
