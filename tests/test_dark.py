@@ -5,7 +5,7 @@ import io
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,18 @@ def seen(page: Page, top: int, bottom: int) -> Pixels:
         return np.asarray(picture.convert("RGB"))
 
 
+def at_rest(page: Page) -> tuple[Pixels, list[list[Any]]]:
+    """Return the pixels of the whole page and the places of its blocks, once nothing has moved meanwhile."""
+    blocks: list[list[Any]] = []
+    for _ in range(20):
+        before, height = blocks, page.evaluate("document.documentElement.scrollHeight")
+        whole = np.concatenate([seen(page, top, min(top + 8000, height)) for top in range(0, height, 8000)])
+        blocks = page.locator(BLOCKS).evaluate_all(PLACES)
+        if blocks == before:
+            return whole, blocks
+    raise AssertionError("the page does not come to rest")
+
+
 def main_colour(part: Pixels) -> npt.NDArray[np.float64]:
     """Return the colour that fills most of it, in steps of 8."""
     number = np.bincount(((part // 8) @ np.array([1024, 32, 1])).ravel()).argmax()
@@ -77,10 +89,8 @@ def test_nothing_stands_in_a_bright_box(page: Page, html: Path, name: str, width
     page.goto((html / f"{name}.html").as_uri(), wait_until="networkidle")
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     page.locator("article img").evaluate_all(READY)
-    height = page.evaluate("document.documentElement.scrollHeight")
-    whole = np.concatenate([seen(page, top, min(top + 8000, height)) for top in range(0, height, 8000)])
+    whole, blocks = at_rest(page)
     assert luminance(main_colour(whole[::2, ::2])) < BRIGHT
-    blocks = page.locator(BLOCKS).evaluate_all(PLACES)
     assert blocks or not (ROOT / f"{name}.ipynb").is_file()
     for what, *edges in blocks:
         top, bottom, left, right = (max(round(edge / SCALE), 0) for edge in edges)

@@ -51,6 +51,8 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"n": 120, "d": 100, "n_clusters": 9, "intrinsic_dim": 3, "seed": 7, "skip_blocks": 100},
     ),
     "load_dataset": (lambda limit: from_file(limit), {"limit": 100}),
+    "dataset": (lambda **s: mlpq.dataset(X, **s), {"seed": 7}),
+    "ground_truth": (mlpq.ground_truth, {"xb": X, "xq": X, "k": 100}),
     "recall_at_k": (mlpq.recall_at_k, {"I": GT, "gt": GT[:, ::-1], "k": 60}),
     "recall_interval": (mlpq.recall_interval, {"I": GT, "gt": GT[:, ::-1], "k": 60}),
     "recall_1_at_r": (mlpq.recall_1_at_r, {"I": GT[:, ::-1], "gt": GT, "r": 60}),
