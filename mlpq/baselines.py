@@ -81,12 +81,12 @@ class Vectors(Originals):
     """Compares queries x (nq, d) with the vectors in the lists of an index."""
 
     def __init__(self, x: FloatMatrix, index: KMeansIndex) -> None:
-        super().__init__(x, index.lists.rows.__getitem__)
-        self.centroids = index.clusters.centroids
+        self.rows, self.centroids = index.lists.rows, index.clusters.centroids
+        super().__init__(x, self.rows.__getitem__)
 
     def factors(self, run: Run) -> tuple[Factor, Factor]:
-        rows = np.arange(run.offsets[0], run.offsets[-1])
-        right = right_factor(self.vectors(rows), self.centroids[np.repeat(run.owners, run.sizes)])
+        rows = self.rows[run.offsets[0] : run.offsets[-1]]
+        right = right_factor(rows, self.centroids[np.repeat(run.owners, run.sizes)])
         return left_factor(self.x[run.queries], self.centroids[run.cells]), right
 
 
