@@ -100,7 +100,7 @@ def within_reach(L: Floats, left: Floats, right: Floats, limit: Floats, k: int, 
         rows, columns = np.divmod(np.flatnonzero(at_least_kth(L, k)[:, None] >= L), c)
         upper = (
             L[rows, columns] + right[columns]
-        )  # of k or more in each row: the k-th distance is not above the largest
+        )  # of k or more in each row: the largest is not below the k-th distance
         kth = np.maximum.reduceat(upper, np.searchsorted(rows, np.arange(n))) + left
         near = np.minimum(limit, reach(kth, d))[:, None] >= L
     rows, columns = np.divmod(np.flatnonzero(near), c)

@@ -63,12 +63,12 @@ def seen(page: Page, top: int, bottom: int) -> Pixels:
 
 def at_rest(page: Page) -> tuple[Pixels, list[list[Any]]]:
     """Return the pixels of the whole page and the places of its blocks, once nothing has moved meanwhile."""
-    blocks: list[list[Any]] = []
-    for _ in range(20):
-        before, height = blocks, page.evaluate("document.documentElement.scrollHeight")
+    whole, blocks = np.empty((0, 0, 3), np.uint8), []
+    for _ in range(20):  # a busy machine may take a picture of what was there before
+        last, height = (whole, blocks), page.evaluate("document.documentElement.scrollHeight")
         whole = np.concatenate([seen(page, top, min(top + 8000, height)) for top in range(0, height, 8000)])
         blocks = page.locator(BLOCKS).evaluate_all(PLACES)
-        if blocks == before:
+        if blocks == last[1] and np.array_equal(whole, last[0]):
             return whole, blocks
     raise AssertionError("the page does not come to rest")
 
