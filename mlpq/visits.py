@@ -173,19 +173,23 @@ def search(
     in_threads(scan, runs(pieces, *others, cuts, width))
     limit = reach(last_of_each(found, len(probes), shortlist), width)
     found = [hits.some(hits.low <= limit[hits.queries]) for hits in found]
-    again = originals or rows
     if originals:
         found = shortlisted(found, len(probes), shortlist, lists.ids, rows)
+    return ordered(found, len(probes), k, lists.ids, originals or rows)
+
+
+def ordered(found: list[Found], nq: int, k: int, ids: Ids, by: Sums) -> tuple[FloatMatrix, IdMatrix]:
+    """Return distances and ids of the k nearest candidates of each query, (nq, k), in exact order."""
     summed: list[tuple[Ids, Ids, Floats, Floats]] = []
 
-    def sum_again(hits: Found) -> None:
-        summed.append((hits.queries, hits.rows, *again.sums(hits.run, hits.pairs, hits.rows)))
+    def sum_up(hits: Found) -> None:
+        summed.append((hits.queries, hits.rows, *by.sums(hits.run, hits.pairs, hits.rows)))
 
-    in_threads(sum_again, found)
-    queries, numbers = joined([s[0] for s in summed], np.int64), joined([s[1] for s in summed], np.int64)
+    in_threads(sum_up, found)
+    queries, rows = joined([s[0] for s in summed], np.int64), joined([s[1] for s in summed], np.int64)
     D, error = joined([s[2] for s in summed], np.float32), joined([s[3] for s in summed], np.float32)
-    ids = lists.ids[numbers]
-    D, places = best(len(probes), k, queries, D, error, ids, lambda some: again.exact(queries[some], numbers[some]))
+    ids = ids[rows]
+    D, places = best(nq, k, queries, D, error, ids, lambda some: by.exact(queries[some], rows[some]))
     return D, at(ids, places)
 
 
