@@ -2,12 +2,17 @@
 
 import mlpq._blas  # noqa: F401  # before anything that imports Faiss
 from mlpq._check import nearest_m, valid_m
-from mlpq._download import DownloadError
-from mlpq._synthetic import synthetic, synthetic_chunks
-from mlpq.baselines import ExactIndex, KMeansIndex
+from mlpq._objects import Memory
 from mlpq.clustering import KMeans, TwoLevelKMeans
-from mlpq.datasets import Dataset, dataset, load_dataset
-from mlpq.evaluate import (
+from mlpq.codecs.pq import ProductQuantizer
+from mlpq.data.datasets import Dataset, dataset, load_dataset
+from mlpq.data.download import DownloadError
+from mlpq.data.groundtruth import ground_truth
+from mlpq.data.synthetic import synthetic, synthetic_chunks
+from mlpq.exchange import FaissIndex
+from mlpq.index import MultiLevelPQ
+from mlpq.judge.baselines import KMeansIndex
+from mlpq.judge.evaluate import (
     Timing,
     error_decomposition,
     markdown_table,
@@ -18,11 +23,8 @@ from mlpq.evaluate import (
     recall_interval,
     sweep,
 )
-from mlpq.groundtruth import ground_truth
-from mlpq.index import MultiLevelPQ
-from mlpq.pq import ProductQuantizer
-from mlpq.tuning import measure_grid, pareto, predict_memory, recommend
-from mlpq.variants import FaissIndex
+from mlpq.judge.tuning import measure_grid, pareto, predict_memory, recommend
+from mlpq.search.exact import ExactIndex
 
 __all__ = [
     "Dataset",
@@ -31,6 +33,7 @@ __all__ = [
     "FaissIndex",
     "KMeans",
     "KMeansIndex",
+    "Memory",
     "MultiLevelPQ",
     "ProductQuantizer",
     "Timing",

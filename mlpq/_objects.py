@@ -1,9 +1,12 @@
-"""How objects are shown, and copied."""
+"""How objects are shown, copied, and weighed."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from typing import TypeVar
+
+from mlpq._check import Array
 
 T = TypeVar("T")
 
@@ -18,3 +21,22 @@ def copied(thing: T, *parts: str) -> T:
     new: T = object.__new__(type(thing))
     vars(new).update(vars(thing) | {part: copy(getattr(thing, part)) for part in parts})
     return new
+
+
+class Memory(dict[str, int]):
+    """Bytes by component; `.total` is their sum."""
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, Array]) -> Memory:
+        """Count the components that hold anything in memory."""
+        in_memory = {name: array for name, array in arrays.items() if not mapped(array)}
+        return cls({name: array.nbytes for name, array in in_memory.items() if array.nbytes})
+
+    @property
+    def total(self) -> int:
+        return sum(self.values())
+
+
+def mapped(array: Array) -> bool:
+    """Return whether an array is in a file; a copy of one that is has its class, and is in memory."""
+    return getattr(array, "_mmap", None) is not None

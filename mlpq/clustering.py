@@ -14,8 +14,8 @@ from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix, Rows
 from mlpq._objects import shown
 from mlpq._parallel import blocks
-from mlpq.bounds import left_factor, middle, moved, offset, right_factor, within_reach
-from mlpq.distance import k_nearest, nearest
+from mlpq.search.bounds import left_factor, middle, moved, offset, right_factor, within_reach
+from mlpq.search.distance import k_nearest, nearest
 
 MAX_SEED = 2**31 - 1
 POINTS_PER_CENTROID = (

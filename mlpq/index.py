@@ -13,17 +13,26 @@ import numpy as np
 import numpy.typing as npt
 from tqdm.auto import tqdm
 
-from mlpq import _check, storage, visits
+from mlpq import _check, storage
 from mlpq._check import Array, Codes, FloatMatrix, IdMatrix, Rows
-from mlpq._objects import copied, shown
+from mlpq._objects import Memory, copied, shown
 from mlpq._parallel import batches, in_threads, undisturbed
 from mlpq.clustering import TwoLevelKMeans
-from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner, candidates, owners_of_cells, trained_books
-from mlpq.lists import Ids, InvertedLists, kept_on_failure, with_originals
-from mlpq.pq import ProductQuantizer
-from mlpq.reduction import Reduction
-from mlpq.scan import Scanner
-from mlpq.storage import Memory
+from mlpq.codecs.codebooks import (
+    DTYPES,
+    OWNERS,
+    CodebookDtype,
+    Codebooks,
+    Owner,
+    candidates,
+    owners_of_cells,
+    trained_books,
+)
+from mlpq.codecs.pq import ProductQuantizer
+from mlpq.codecs.rotation import Reduction
+from mlpq.search import visits
+from mlpq.search.lists import Ids, InvertedLists, kept_on_failure, with_originals
+from mlpq.search.scan import Scanner
 
 
 class MultiLevelPQ:

@@ -21,32 +21,13 @@ import numpy as np
 from mlpq import _check
 from mlpq._check import Array
 from mlpq._hdf5 import numbers, text
-from mlpq.codebooks import DTYPES
+from mlpq.codecs.codebooks import DTYPES
 
 FORMAT, VERSION = "mlpq-index", 3
 CHECKSUMMED = ("v110", "v110")  # the layout of HDF5 1.10, the first that has them everywhere
 SETTINGS = {
     "d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals", "pca_dim", "codebook_dtype",
 }  # fmt: skip
-
-
-class Memory(dict[str, int]):
-    """Bytes by component; `.total` is their sum."""
-
-    @classmethod
-    def of(cls, arrays: Mapping[str, Array]) -> Memory:
-        """Count the components that hold anything in memory."""
-        in_memory = {name: array for name, array in arrays.items() if not mapped(array)}
-        return cls({name: array.nbytes for name, array in in_memory.items() if array.nbytes})
-
-    @property
-    def total(self) -> int:
-        return sum(self.values())
-
-
-def mapped(array: Array) -> bool:
-    """Return whether an array is in a file; a copy of one that is has its class, and is in memory."""
-    return getattr(array, "_mmap", None) is not None
 
 
 @contextmanager

@@ -24,7 +24,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mlpq
-from mlpq import _files, datasets
+from mlpq.data import datasets, readers
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (80, 6)).astype(np.float32)
@@ -139,7 +139,7 @@ def read(path: Path) -> object:
         search(path, mmap=True)
         return search(path, mmap=False)
     if path.suffix == ".gz":
-        return _files.read_idx(path, SHA256).tobytes()
+        return readers.read_idx(path, SHA256).tobytes()
     if path.suffix == ".hdf5":
         with contextlib.suppress(ValueError):  # of a download, whose message names the address
             datasets._check_hdf5(path)

@@ -21,7 +21,7 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 
 from mlpq.bench import circumstances
-from mlpq.datasets import load_dataset
+from mlpq.data.datasets import load_dataset
 from tests.conftest import FLAGS, ROOT, chromium
 from tests.test_explorers import HOMES
 

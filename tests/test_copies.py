@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import _check, lists
+from mlpq import _check
+from mlpq.search import lists
 
 X = np.random.default_rng(0).integers(0, 200, (400, 8)).astype(np.float32)
 MORE = X[::-1][:150] + 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import _files, groundtruth
+from mlpq.data import groundtruth, readers
 
 X = (np.random.default_rng(5).standard_normal((320, 8)) * np.arange(1, 321)[:, None]).astype(np.float32)
 XB, XQ = X[:300], X[300:]
@@ -164,13 +164,13 @@ def test_texts_on_word_meanings() -> None:
     path = Path(os.environ.get("MLPQ_DATA_DIR", "/nonexistent")) / WORDNET
     if not path.is_file():
         pytest.skip(f"needs {WORDNET} in the folder that MLPQ_DATA_DIR names")
-    found = _files.read(path)
+    found = readers.read(path)
     with h5py.File(path) as file:
         I, D = file["neighbors"][:], file["distances"][:]
     assert (found["metric"], found["xb"].shape, found["xq"].shape) == ("cosine", (107_659, 384), (10_000, 384))
     assert np.array_equal(np.sort(found["gt"], axis=1), np.sort(I, axis=1))
     assert (found["gt"] == I).mean() > 0.9999
     np.testing.assert_allclose(found["distances"], 2 * D, atol=1e-6)
-    part = _files.read(path, 1000)
+    part = readers.read(path, 1000)
     assert (part["metric"], part["xb"].shape, "gt" in part) == ("cosine", (1000, 384), False)
     assert np.array_equal(part["xb"], found["xb"][:1000])

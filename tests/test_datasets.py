@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import _synthetic, datasets
+from mlpq.data import datasets, synthetic
 from tests import reference
 from tests.conftest import ROOT
 
@@ -222,6 +222,6 @@ def test_synthetic_is_seeded_and_clustered() -> None:
 
 
 def test_synthetic_rows_do_not_depend_on_how_many_follow() -> None:
-    few, many = (np.concatenate(list(mlpq.synthetic_chunks(n, 4))) for n in (_synthetic.SYNTHETIC_BLOCK + 10, 40_000))
+    few, many = (np.concatenate(list(mlpq.synthetic_chunks(n, 4))) for n in (synthetic.SYNTHETIC_BLOCK + 10, 40_000))
     assert np.array_equal(few, many[: len(few)])
     assert len(many) == 40_000

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mlpq
-from mlpq import _download, datasets
+from mlpq.data import datasets, download
 
 CONTENT = bytes(range(256)) * 2000
 LARGEST = 2 * len(CONTENT)
@@ -116,7 +116,7 @@ wrong_bytes = answer(CONTENT[::-1])
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(_download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with Server() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -127,9 +127,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def lose_patience(misbehaves: Answer, patch: pytest.MonkeyPatch) -> None:
     """Give up soon on what is slow on purpose, and on nothing else: the machine may be busy."""
     if misbehaves is stalls:
-        patch.setattr(_download, "TIMEOUT", (10, 2))
+        patch.setattr(download, "TIMEOUT", (10, 2))
     if misbehaves is trickles:
-        patch.setattr(_download, "PATIENCE", 0.2)
+        patch.setattr(download, "PATIENCE", 0.2)
 
 
 def check(path: Path) -> None:
@@ -137,8 +137,8 @@ def check(path: Path) -> None:
         raise ValueError("its content is wrong")
 
 
-def download(server: Server, target: Path) -> bytes:
-    return _download.download(server.url, target, check, LARGEST).read_bytes()
+def fetched(server: Server, target: Path) -> bytes:
+    return download.download(server.url, target, check, LARGEST).read_bytes()
 
 
 @pytest.mark.parametrize("progress", [True, False])
@@ -148,7 +148,7 @@ def test_download_happens_once_with_a_bar_if_asked_for(
     server.answers = [whole]
     target = tmp_path / "new" / "file.bin"
     for _ in range(2):
-        _download.download(server.url, target, check, LARGEST, progress=progress)
+        download.download(server.url, target, check, LARGEST, progress=progress)
     assert target.read_bytes() == CONTENT
     assert len(server.requests) == 1
     captured = capfd.readouterr()
@@ -179,7 +179,7 @@ RECOVERS: dict[str, tuple[list[Answer], list[str | None]]] = {
 def test_download_recovers(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     server.answers, ranges = RECOVERS[case]
     lose_patience(server.answers[0], monkeypatch)
-    assert download(server, tmp_path / "file.bin") == CONTENT
+    assert fetched(server, tmp_path / "file.bin") == CONTENT
     assert server.requests == ranges
     assert not list(tmp_path.glob("*.part"))
 
@@ -211,7 +211,7 @@ def test_download_gives_up_with_a_clear_error(server: Server, tmp_path: Path, ca
     with pytest.MonkeyPatch.context() as patch:
         lose_patience(misbehaves, patch)
         with pytest.raises(mlpq.DownloadError, match=reason) as caught:
-            download(server, tmp_path / "file.bin")
+            fetched(server, tmp_path / "file.bin")
     assert str(caught.value).startswith(server.url)
     assert "MLPQ_DATA_DIR" in str(caught.value)
     assert "load_dataset('fashion-mnist-20k')" in str(caught.value)
@@ -219,7 +219,7 @@ def test_download_gives_up_with_a_clear_error(server: Server, tmp_path: Path, ca
     assert {path.name for path in tmp_path.iterdir()} <= {"other.bin", "file.bin.part", "file.bin.lock"}
     assert (tmp_path / "other.bin").read_bytes() == b"downloaded before"
     server.answers, server.requests = [whole], []
-    assert download(server, tmp_path / "file.bin") == CONTENT
+    assert fetched(server, tmp_path / "file.bin") == CONTENT
 
 
 def test_nobody_answers(server: Server, tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_nobody_answers(server: Server, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/file"
     with pytest.raises(mlpq.DownloadError, match=f"{url} could not be downloaded .*Connection refused"):
-        _download.download(url, tmp_path / "file.bin", check, LARGEST)
+        download.download(url, tmp_path / "file.bin", check, LARGEST)
 
 
 def test_a_full_disk(server: Server, tmp_path: Path) -> None:
@@ -235,10 +235,10 @@ def test_a_full_disk(server: Server, tmp_path: Path) -> None:
     part = tmp_path / "file.bin.part"
     part.symlink_to("/dev/full")  # where every write finds the disk full
     with pytest.raises(mlpq.DownloadError, match="No space left on device"):
-        download(server, tmp_path / "file.bin")
+        fetched(server, tmp_path / "file.bin")
     assert len(server.requests) == 1
     assert not part.is_symlink()
-    assert download(server, tmp_path / "file.bin") == CONTENT
+    assert fetched(server, tmp_path / "file.bin") == CONTENT
 
 
 def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_folder_that_cannot_be_made(server: Server, tmp_path: Path) -> None:
     with pytest.raises(
         mlpq.DownloadError, match=r"could not be downloaded to .*cache.*: .*(File exists|Not a directory)"
     ):
-        download(server, tmp_path / "cache" / "file.bin")
+        fetched(server, tmp_path / "cache" / "file.bin")
 
 
 @pytest.mark.parametrize(("asked", "seconds"), [("7", 7), ("3600", 60), ("soon", 1)])
@@ -254,16 +254,16 @@ def test_the_server_says_how_long_to_wait(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, seconds: int
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(_download.time, "sleep", waited.append)
+    monkeypatch.setattr(download.time, "sleep", waited.append)
     server.answers = [answer(status=429, Retry_After=asked), whole]
-    assert download(server, tmp_path / "file.bin") == CONTENT
+    assert fetched(server, tmp_path / "file.bin") == CONTENT
     assert waited == [seconds]
 
 
 def test_threads_that_start_together_download_once(server: Server, tmp_path: Path) -> None:
     server.answers = [whole]
     with ThreadPoolExecutor(4) as pool:
-        contents = pool.map(lambda _: download(server, tmp_path / "file.bin"), range(4))
+        contents = pool.map(lambda _: fetched(server, tmp_path / "file.bin"), range(4))
     assert all(content == CONTENT for content in contents)
     assert len(server.requests) == 1
 
@@ -271,7 +271,7 @@ def test_threads_that_start_together_download_once(server: Server, tmp_path: Pat
 def test_processes_that_start_together_download_once(server: Server, tmp_path: Path) -> None:
     slow = threading.Event()
     server.answers = [lambda request: slow.wait(2) or whole(request)]  # long enough for the other to come
-    code = f"from mlpq import _download; from pathlib import Path; print(_download.download({server.url!r}, Path('file.bin'), str, {LARGEST}))"
+    code = f"from mlpq.data import download; from pathlib import Path; print(download.download({server.url!r}, Path('file.bin'), str, {LARGEST}))"
     both = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(2)]
     assert [process.communicate()[0] for process in both] == [b"file.bin\n"] * 2
     assert (tmp_path / "file.bin").read_bytes() == CONTENT

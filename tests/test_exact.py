@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlpq
-from mlpq import bounds, distance
+from mlpq.search import bounds, distance
 from tests import reference
 
 Array = npt.NDArray[Any]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import _files, datasets, groundtruth
+from mlpq.data import datasets, groundtruth, readers
 from tests import reference
 
 RNG = np.random.default_rng(5)
@@ -254,7 +254,7 @@ def test_hdf5_is_read_in_part(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.hdf5", "w") as file:
         file.create_dataset("train", data=zeros, chunks=(10_000, 100), compression="gzip", compression_opts=1)
     tracemalloc.start()
-    part = _files.read(tmp_path / "x.hdf5", 20)["xb"]
+    part = readers.read(tmp_path / "x.hdf5", 20)["xb"]
     assert tracemalloc.get_traced_memory()[1] < 10**6
     tracemalloc.stop()
     assert part.shape == (20, 100)

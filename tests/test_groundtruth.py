@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import datasets, groundtruth
+from mlpq.data import datasets, groundtruth
 from tests import reference
 
 RNG = np.random.default_rng(5)

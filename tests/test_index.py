@@ -312,10 +312,10 @@ def test_working_set_does_not_grow_with_a_cell(rerank: int, monkeypatch: pytest.
     search = partial(index.search, x[:500], 10, rerank=rerank)
     whole = search()
     for name, numbers in {
-        "visits.PIECE": 1 << 18,
+        "search.visits.PIECE": 1 << 18,
         "_parallel.BLOCK": 1 << 18,
         "_parallel.BATCH": 1 << 17,
-        "scan.KEEP": 0,
+        "search.scan.KEEP": 0,
     }.items():
         monkeypatch.setattr(f"mlpq.{name}", numbers)
     assert peak(search) < 60_000 * 256 * 4 / 4

@@ -99,7 +99,7 @@ LONG = {
     "one codebook": "mlpq.ProductQuantizer(64, 2, 12).train(x)",
     "searching": "index.search(x, 10, nprobe=40)",
     "exact search": "mlpq.ExactIndex(64).add(x).search(x, 10)",
-    "exact neighbours": "mlpq.groundtruth.compute(x, x, 10)",
+    "exact neighbours": "mlpq.data.groundtruth.compute(x, x, 10)",
 }
 
 
@@ -147,9 +147,9 @@ def test_interrupted_download_goes_on_where_it_was(kernel: Kernel, tmp_path: Pat
         url = f"http://127.0.0.1:{server.server_port}/file"
         code = f"""
 from pathlib import Path
-from mlpq import _download
+from mlpq.data import download
 target = Path({str(tmp_path / "file.bin")!r})
-_download.download({url!r}, target, str, 10**6)
+download.download({url!r}, target, str, 10**6)
 print(target.stat().st_size)
 """
         part = tmp_path / "file.bin.part"

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import mlpq
 from mlpq._parallel import quick_training
-from mlpq.pq import unpack
+from mlpq.codecs.pq import unpack
 from tests import reference
 
 RNG = np.random.default_rng(7)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import scan, visits
-from mlpq.codebooks import Owner
-from mlpq.lists import InvertedLists
-from mlpq.reduction import Reduction, deal
-from mlpq.visits import Found, Pieces, Run, last_of_each, ranges, runs, uncrowded
+from mlpq.codecs.codebooks import Owner
+from mlpq.codecs.rotation import Reduction, deal
+from mlpq.search import scan, visits
+from mlpq.search.lists import InvertedLists
+from mlpq.search.visits import Found, Pieces, Run, last_of_each, ranges, runs, uncrowded
 
 
 @pytest.fixture(scope="module")

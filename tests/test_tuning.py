@@ -18,7 +18,7 @@ def small() -> mlpq.Dataset:
 @pytest.mark.parametrize("owner", ["inner", "outer", "global"])
 @pytest.mark.parametrize(("m", "nbits", "keep"), [(4, 5, False), (24, 4, True), (1, 8, False)])
 def test_predicted_memory_is_that_of_the_index(
-    small: mlpq.Dataset, owner: mlpq.codebooks.Owner, m: int, nbits: int, keep: bool
+    small: mlpq.Dataset, owner: mlpq.codecs.codebooks.Owner, m: int, nbits: int, keep: bool
 ) -> None:
     settings = {"m": m, "nbits": nbits, "codebooks": owner, "keep_originals": keep}
     index = mlpq.MultiLevelPQ(24, 8, 3, **settings).train(small.xb).add(small.xb[:3210])

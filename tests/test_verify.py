@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq import groundtruth
+from mlpq.data import groundtruth
 from tests.test_groundtruth import RNG, SCALES, Floats, X, spread
 
 Damage = Callable[[h5py.File], object]

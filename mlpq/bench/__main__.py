@@ -11,7 +11,7 @@ from typing import TypeAlias
 from mlpq.bench import figure, report, scale, sweep
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
-from mlpq.datasets import load_dataset
+from mlpq.data.datasets import load_dataset
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 

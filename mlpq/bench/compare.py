@@ -24,7 +24,7 @@ from mlpq.bench.child import Child, LeftOut, Shared
 from mlpq.bench.setting import K, circumstances, levels
 from mlpq.bench.store import Record, Store, source
 from mlpq.bench.worker import Worker
-from mlpq.datasets import Dataset, load_dataset
+from mlpq.data.datasets import Dataset, load_dataset
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 
 from mlpq._style import NEUTRAL, PALETTE, STYLE
 from mlpq.bench.report import read
-from mlpq.tuning import Row, pareto
+from mlpq.judge.tuning import Row, pareto
 
 MISSED = (0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.001)  # shares of true neighbours, at the ticks
 LIMITS, EDGE = (0.6, 0.0008), 0.001  # recalls of 0.999 and more stand at the edge

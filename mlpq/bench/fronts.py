@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from mlpq.tuning import Row, pareto
+from mlpq.judge.tuning import Row, pareto
 
 
 class Reading(NamedTuple):

@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq.bench.setting import K, circumstances, levels
-from mlpq.datasets import Dataset
-from mlpq.evaluate import markdown_table, recall_at_k
+from mlpq.codecs.pq import unpack
+from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.pq import unpack
+from mlpq.judge.evaluate import markdown_table, recall_at_k
 
 NPROBE = 3
 LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second

@@ -9,8 +9,8 @@ from typing import Any
 
 from mlpq.bench.fronts import Comparison, at_equal_recall
 from mlpq.bench.store import load
-from mlpq.evaluate import markdown_table
-from mlpq.tuning import Row, pareto
+from mlpq.judge.evaluate import markdown_table
+from mlpq.judge.tuning import Row, pareto
 
 RECALLS = (0.80, 0.85, 0.90, 0.95, 0.98, 0.99)
 WITH_ORIGINALS = 1000  # bytes a vector in all

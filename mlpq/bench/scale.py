@@ -19,14 +19,14 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._synthetic import SYNTHETIC_BLOCK, synthetic_chunks
-from mlpq.baselines import ExactIndex
 from mlpq.bench.child import Child, Report, forget_peak, peak, resident
 from mlpq.bench.setting import K, machine
 from mlpq.bench.store import Store, load, source
-from mlpq.evaluate import markdown_table, measure, recall_at_k
+from mlpq.data.synthetic import SYNTHETIC_BLOCK, synthetic_chunks
 from mlpq.index import MultiLevelPQ
-from mlpq.tuning import Row
+from mlpq.judge.evaluate import markdown_table, measure, recall_at_k
+from mlpq.judge.tuning import Row
+from mlpq.search.exact import ExactIndex
 
 D_SCALE, M, NBITS = 128, 64, 4  # 32 bytes of code: 2 dimensions share 4 bits
 SIZES = tuple(round(10**power) for power in (4, 4.5, 5, 5.5, 6))

@@ -11,7 +11,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from mlpq.datasets import Dataset
+from mlpq.data.datasets import Dataset
 
 K = 10
 PEERS = ("hnswlib", "usearch", "scann")  # the extra `bench`

@@ -17,11 +17,11 @@ from tqdm.auto import tqdm
 from mlpq.bench.compare import about
 from mlpq.bench.setting import K, levels
 from mlpq.bench.store import Store, load
-from mlpq.codebooks import Owner
-from mlpq.datasets import Dataset, load_dataset
-from mlpq.evaluate import markdown_table, measure, recall_at_k
+from mlpq.codecs.codebooks import Owner
+from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.tuning import NPROBES, Row, pareto
+from mlpq.judge.evaluate import markdown_table, measure, recall_at_k
+from mlpq.judge.tuning import NPROBES, Row, pareto
 
 GRID: Mapping[str, Sequence[Any]] = {
     "m": (4, 8, 16, 28, 56, 112), "nbits": (4, 6, 8), "codebooks": get_args(Owner), "nprobe": NPROBES, "rerank": (0, 4),

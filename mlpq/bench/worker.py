@@ -14,7 +14,7 @@ from mlpq.bench.catalogue import Entry
 from mlpq.bench.child import Report, Shared, forget_peak, peak, resident
 from mlpq.bench.engines import KINDS
 from mlpq.bench.setting import K
-from mlpq.evaluate import recall_at_k
+from mlpq.judge.evaluate import recall_at_k
 
 SINGLE = 200  # queries answered one by one in each run
 

@@ -3,7 +3,7 @@
     python mlpq/data/make_fashion_mnist_20k.py FOLDER
 
 FOLDER holds the IDX files, such as /usr/share/datasets/fashion-mnist of the Debian package dataset-fashion-mnist. The
-digest that the script prints is `EMBEDDED_SHA256` in mlpq/datasets.py.
+digest that the script prints is `EMBEDDED_SHA256` in mlpq/data/datasets.py.
 """
 
 import hashlib
@@ -13,9 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mlpq import _files, groundtruth
 from mlpq._check import Array
-from mlpq.datasets import EMBEDDED, IDX_SHA256
+from mlpq.data import groundtruth, readers
+from mlpq.data.datasets import EMBEDDED, IDX_SHA256
 from mlpq.storage import replacing
 
 N, NQ = 20_000, 1_000
@@ -23,7 +23,7 @@ N, NQ = 20_000, 1_000
 
 def make(folder: Path, target: Path) -> str:
     """Write the first 20,000 training and 1,000 test images in the ann-benchmarks layout; return the SHA-256."""
-    train, test, labels, test_labels = (_files.read_idx(folder / file, sha) for file, sha in IDX_SHA256.items())
+    train, test, labels, test_labels = (readers.read_idx(folder / file, sha) for file, sha in IDX_SHA256.items())
     xb, xq = train[:N].reshape(N, -1), test[:NQ].reshape(NQ, -1)
     D, I = groundtruth.compute(xb.astype(np.float32), xq.astype(np.float32), groundtruth.K)
     with replacing(target) as part, h5py.File(part, "w") as file:

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mlpq import widgets
 from mlpq.bench import circumstances
-from mlpq.datasets import load_dataset
+from mlpq.data.datasets import load_dataset
 from mlpq.storage import replacing
 
 

@@ -27,7 +27,7 @@ import traitlets
 from tqdm.auto import tqdm
 
 from mlpq._check import Array
-from mlpq.datasets import Dataset, load_dataset
+from mlpq.data.datasets import Dataset, load_dataset
 
 Point = dict[str, Any]
 FOLDER = Path(__file__).parent

@@ -8,12 +8,12 @@ from typing import Any, ClassVar, get_args
 
 import traitlets
 
-from mlpq.codebooks import Owner
-from mlpq.datasets import Dataset
+from mlpq._objects import Memory
+from mlpq.codecs.codebooks import Owner
+from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
+from mlpq.judge.tuning import predict_memory
 from mlpq.plots import format_bytes
-from mlpq.storage import Memory
-from mlpq.tuning import predict_memory
 from mlpq.widgets.base import Control, Explorer, Point, key
 
 PARTS = {

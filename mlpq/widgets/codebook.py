@@ -10,8 +10,8 @@ import numpy as np
 import traitlets
 
 from mlpq._check import FloatMatrix, valid_m
-from mlpq.codebooks import Owner
-from mlpq.datasets import Dataset
+from mlpq.codecs.codebooks import Owner
+from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
 from mlpq.widgets.base import Control, Explorer, Point
 

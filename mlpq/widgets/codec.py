@@ -9,9 +9,9 @@ import numpy as np
 import traitlets
 
 from mlpq import _check
-from mlpq.datasets import Dataset
+from mlpq.codecs.pq import ProductQuantizer, unpack
+from mlpq.data.datasets import Dataset
 from mlpq.plots import format_bytes
-from mlpq.pq import ProductQuantizer, unpack
 from mlpq.widgets.base import Control, Explorer, Point, packed
 
 N_TRAIN = 10_000  # the chapter's training vectors

@@ -12,16 +12,16 @@ from typing import Any, ClassVar
 import traitlets
 
 from mlpq._check import valid_m
-from mlpq.baselines import KMeansIndex
 from mlpq.bench import K, levels
 from mlpq.bench import read as compared
 from mlpq.bench.report import words
 from mlpq.bench.store import load
-from mlpq.datasets import Dataset
-from mlpq.evaluate import measure, recall_at_k
+from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
+from mlpq.judge.baselines import KMeansIndex
+from mlpq.judge.evaluate import measure, recall_at_k
+from mlpq.judge.tuning import NPROBES, Row, pareto
 from mlpq.plots import format_bytes
-from mlpq.tuning import NPROBES, Row, pareto
 from mlpq.widgets.base import Control, Explorer, Point, key
 
 RUNS = 1  # counted runs of each search, after one that is not

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets
 
 from mlpq import _check
-from mlpq.datasets import Dataset
+from mlpq.data.datasets import Dataset
 from mlpq.widgets.base import Control, Explorer, Point
 
 N = 1000  # dots on the map

@@ -10,9 +10,9 @@ import numpy as np
 import traitlets
 
 from mlpq import _check
-from mlpq.baselines import ExactIndex
 from mlpq.clustering import TwoLevelKMeans
-from mlpq.datasets import Dataset
+from mlpq.data.datasets import Dataset
+from mlpq.search.exact import ExactIndex
 from mlpq.widgets.base import Control, Explorer, Point, packed
 from mlpq.widgets.lloyd import plane
 

@@ -10,9 +10,9 @@ import traitlets
 
 from mlpq._check import Array, valid_m
 from mlpq.bench import K, levels
-from mlpq.datasets import Dataset, load_dataset
-from mlpq.evaluate import recall_at_k
+from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
+from mlpq.judge.evaluate import recall_at_k
 from mlpq.widgets.base import Control, Explorer, Point, packed
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")

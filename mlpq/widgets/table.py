@@ -9,9 +9,9 @@ import numpy as np
 import traitlets
 
 from mlpq import _check
-from mlpq.datasets import Dataset
-from mlpq.distance import squared_l2
-from mlpq.pq import ProductQuantizer
+from mlpq.codecs.pq import ProductQuantizer
+from mlpq.data.datasets import Dataset
+from mlpq.search.distance import squared_l2
 from mlpq.widgets.base import Control, Explorer, Point, packed
 
 M, NBITS, NT = 8, 8, 10_000  # NT vectors train the codebooks, as in the chapter

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._objects import shown
-from mlpq.storage import Memory
+from mlpq._objects import Memory, shown
 
 
 class FaissIndex:

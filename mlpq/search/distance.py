@@ -1,7 +1,7 @@
 """Squared L2 distances and the selection of the smallest: the two steps that every search here is made of.
 
 The order is exact, that of sums of squared differences in float64, ties by id, and nearly all work is done by products of
-float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.bounds`); the squared
+float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.search.bounds`); the squared
 differences of those are summed in float32; and `best` sums them in float64 where the sums are too close to tell.
 """
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import MANY, block, blocks, cut, in_threads
-from mlpq.bounds import (
+from mlpq.search.bounds import (
     Factor,
     Floats,
     Ids,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import MANY, block, blocks, in_threads
-from mlpq.bounds import Factor, Floats, Ids, reach, rounding, within_reach
-from mlpq.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs
-from mlpq.lists import InvertedLists
+from mlpq.search.bounds import Factor, Floats, Ids, reach, rounding, within_reach
+from mlpq.search.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs
+from mlpq.search.lists import InvertedLists
 
 PIECE = 1 << 22  # numbers in a piece of a cell, at most
 RUNS = 16  # about as many runs of cells in a batch, so that threads end together

@@ -10,13 +10,13 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from mlpq import _check
+from mlpq._objects import Memory
 from mlpq.clustering import TwoLevelKMeans
-from mlpq.codebooks import DTYPES, OWNERS, CodebookDtype, Owner
-from mlpq.datasets import Dataset
-from mlpq.evaluate import sweep
+from mlpq.codecs.codebooks import DTYPES, OWNERS, CodebookDtype, Owner
+from mlpq.codecs.pq import ProductQuantizer
+from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.pq import ProductQuantizer
-from mlpq.storage import Memory
+from mlpq.judge.evaluate import sweep
 
 Row = dict[str, Any]
 NPROBES = (1, 2, 3, 5, 8, 16)

@@ -8,7 +8,7 @@ import numpy as np
 
 from mlpq._check import FloatMatrix
 from mlpq._parallel import cut, in_threads
-from mlpq.groundtruth import Doubles, Ids, compute, middle, pair_distances, sample
+from mlpq.data.groundtruth import Doubles, Ids, compute, middle, pair_distances, sample
 
 CHECKED = 128  # queries searched anew, at least: all of them miss one wrong query in ten in 1 of 700,000 files
 CHEAP = 1 << 31  # multiplications for which more queries are searched anew

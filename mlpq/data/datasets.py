@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from mlpq import _check, _files, _verify, groundtruth
+from mlpq import _check
 from mlpq._check import FloatMatrix
-from mlpq._download import DownloadError, download
 from mlpq._hdf5 import numbers
+from mlpq.data import groundtruth, readers, verify
+from mlpq.data.download import DownloadError, download
 
-EMBEDDED = Path(__file__).parent / "data" / "fashion-mnist-20k.hdf5"
+EMBEDDED = Path(__file__).parent / "fashion-mnist-20k.hdf5"
 EMBEDDED_SHA256 = "56daa8515d183278a6be2f44bd3c801126053be32633d51c0cf40dd311e8ee10"
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # the package dataset-fashion-mnist
 IDX_URL = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/"
@@ -117,12 +118,12 @@ def load_dataset(
     if loader is not None:
         return loader(limit, progress)
     path = Path(name).expanduser()
-    if path.suffix not in _files.SUFFIXES:
+    if path.suffix not in readers.SUFFIXES:
         raise ValueError(
             f"unknown data set {os.fspath(name)!r}: use one of {', '.join(LOADERS)}, "
-            f"or the path of a {', '.join(_files.SUFFIXES)} file"
+            f"or the path of a {', '.join(readers.SUFFIXES)} file"
         )
-    return _complete(str(path), _files.read(path, limit), progress=progress)
+    return _complete(str(path), readers.read(path, limit), progress=progress)
 
 
 def dataset(
@@ -174,7 +175,7 @@ def _folders() -> list[Path]:
     return [*([Path(own)] if own else []), cache_folder()]
 
 
-def _complete(name: str, arrays: _files.Arrays, *, seed: int = 0, progress: bool = False) -> Dataset:
+def _complete(name: str, arrays: readers.Arrays, *, seed: int = 0, progress: bool = False) -> Dataset:
     """Hold out queries and compute neighbours where the arrays lack them, and check that all fits together."""
     if "xq" not in arrays:
         nq = min(HELD_OUT, len(arrays["xb"]) // 10)
@@ -205,19 +206,19 @@ def _without(x: FloatMatrix, rows: npt.NDArray[np.int64]) -> FloatMatrix:
 def _load_embedded(limit: int | None, progress: bool) -> Dataset:
     if hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() != EMBEDDED_SHA256:
         raise ValueError(f"{str(EMBEDDED)!r} is damaged: install mlpq again")
-    return _complete("fashion-mnist-20k", _files.read(EMBEDDED, limit), progress=progress)
+    return _complete("fashion-mnist-20k", readers.read(EMBEDDED, limit), progress=progress)
 
 
 def _load_fashion_mnist(limit: int | None, progress: bool) -> Dataset:
     for folder in [*_folders(), DEBIAN]:
         if (path := folder / HDF5_FILES["fashion-mnist"]).is_file():
-            return _complete("fashion-mnist", _files.read(path, limit), progress=progress)
+            return _complete("fashion-mnist", readers.read(path, limit), progress=progress)
         if all((folder / file).is_file() for file in IDX_SHA256):
             return _from_idx(folder, limit, progress)
     try:
         for file, sha256 in IDX_SHA256.items():
-            check = partial(_files.read_idx, sha256=sha256)
-            download(IDX_URL + file, cache_folder() / file, check, _files.IDX_SIZE, progress=progress)
+            check = partial(readers.read_idx, sha256=sha256)
+            download(IDX_URL + file, cache_folder() / file, check, readers.IDX_SIZE, progress=progress)
     except DownloadError as idx_error:
         try:
             return _load_hdf5("fashion-mnist", limit, progress)
@@ -227,8 +228,8 @@ def _load_fashion_mnist(limit: int | None, progress: bool) -> Dataset:
 
 
 def _from_idx(folder: Path, limit: int | None, progress: bool) -> Dataset:
-    xb, xq, labels, query_labels = (_files.read_idx(folder / file, sha256) for file, sha256 in IDX_SHA256.items())
-    arrays: _files.Arrays = {
+    xb, xq, labels, query_labels = (readers.read_idx(folder / file, sha256) for file, sha256 in IDX_SHA256.items())
+    arrays: readers.Arrays = {
         "xb": xb[:limit].reshape(-1, 784).astype(np.float32),
         "xq": xq.reshape(-1, 784).astype(np.float32),
         "labels": labels[:limit],
@@ -242,14 +243,14 @@ def _load_hdf5(name: str, limit: int | None, progress: bool) -> Dataset:
     path = next((folder / file for folder in _folders() if (folder / file).is_file()), None)
     if path is None:
         path = download(HDF5_URL + file, cache_folder() / file, _check_hdf5, LARGEST[name], progress=progress)
-    return _complete(name, _files.read(path, limit), progress=progress)
+    return _complete(name, readers.read(path, limit), progress=progress)
 
 
 def _check_hdf5(path: Path) -> None:
     """Verify by meaning, since nobody publishes these files' digests: what is wrong in detail, reading it will tell."""
     try:
         with h5py.File(path, "r") as file:
-            _verify.stored_metric(numbers(file, "train"), numbers(file, "test"), *_files.read_neighbours(file))
+            verify.stored_metric(numbers(file, "train"), numbers(file, "test"), *readers.read_neighbours(file))
     except Exception as error:  # h5py raises what it likes
         raise ValueError(f"it is not a data set in the ann-benchmarks layout: {error}") from error
 

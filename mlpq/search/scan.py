@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import visits
 from mlpq._check import Codes, FloatMatrix, IdMatrix, Rows
 from mlpq._parallel import block, cut
-from mlpq.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
-from mlpq.distance import best, compacted, distances_to_pairs, pad
-from mlpq.visits import Originals, Run, Sums
+from mlpq.search import visits
+from mlpq.search.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
+from mlpq.search.distance import best, compacted, distances_to_pairs, pad
+from mlpq.search.visits import Originals, Run, Sums
 
 if TYPE_CHECKING:
     from mlpq.index import MultiLevelPQ

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from mlpq._check import Array, Codes, FloatMatrix, Rows
 from mlpq._parallel import in_threads
 from mlpq.clustering import POINTS_PER_CENTROID, sample
-from mlpq.lists import Ids
-from mlpq.pq import Array3, ProductQuantizer, squared_norms, unpack
+from mlpq.codecs.pq import Array3, ProductQuantizer, squared_norms, unpack
+from mlpq.search.lists import Ids
 
 Owner = Literal["inner", "outer", "global"]
 Key = tuple[Owner, int]  # a codebook's owner: ("inner", cell), ("outer", cluster) or ("global", 0)

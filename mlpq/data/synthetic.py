@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mlpq import _check, groundtruth
+from mlpq import _check
 from mlpq._check import FloatMatrix
-from mlpq.datasets import Dataset
+from mlpq.data import groundtruth
+from mlpq.data.datasets import Dataset
 
 SYNTHETIC_BLOCK = 1 << 14  # rows generated from one seed: the same row for any chunk size
 

@@ -17,9 +17,9 @@ from mlpq import _check
 from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
 from mlpq._objects import shown
 from mlpq._parallel import blocks, in_threads, quick_training
-from mlpq.bounds import gamma, moved, offset, within_reach
 from mlpq.clustering import MAX_SEED, POINTS_PER_CENTROID, faiss_sample
-from mlpq.distance import at, compacted, k_nearest, pad
+from mlpq.search.bounds import gamma, moved, offset, within_reach
+from mlpq.search.distance import at, compacted, k_nearest, pad
 
 Array3 = npt.NDArray[np.float32]
 RESIDUAL = 100 * _check.LARGEST  # of the numbers in codebooks: those of vectors less a centroid, on other axes

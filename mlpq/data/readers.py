@@ -17,8 +17,9 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import _check, _verify, groundtruth
+from mlpq import _check
 from mlpq._hdf5 import RATIO, numbers, says
+from mlpq.data import groundtruth, verify
 
 VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1")}
 BINS: dict[str, np.dtype[Any]] = {".fbin": np.dtype("<f4"), ".u8bin": np.dtype("u1"), ".i8bin": np.dtype("i1")}
@@ -152,16 +153,16 @@ def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset) -> None:
     stored = "xq" in arrays and "neighbors" in file and "distances" in file
     if stored:
         gt, distances = read_neighbours(file)
-        metric = _verify.stored_metric(arrays["xb"] if whole else base, arrays["xq"], gt, distances)
+        metric = verify.stored_metric(arrays["xb"] if whole else base, arrays["xq"], gt, distances)
     if metric is None:
         metric = "cosine" if _says_angular(file) else "l2"
     if metric == "cosine":
         for key in [key for key in ("xb", "xq") if key in arrays]:
             groundtruth.unit(arrays[key], key, out=arrays[key])
     if stored and whole:
-        squared, rounding = (2 * distances, _verify.ROUNDING) if metric == "cosine" else (distances**2, 0)
+        squared, rounding = (2 * distances, verify.ROUNDING) if metric == "cosine" else (distances**2, 0)
         arrays |= zip(
-            ("gt", "distances"), _verify.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
+            ("gt", "distances"), verify.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
         )
     arrays["metric"] = metric
 

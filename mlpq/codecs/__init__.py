@@ -1,0 +1,1 @@
+"""What is written down for a vector: codecs, and the turns of the axes before them."""

@@ -1,0 +1,1 @@
+"""How good an index is, and which to choose."""
