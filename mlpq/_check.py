@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,16 @@ FloatMatrix = npt.NDArray[np.float32]
 IdMatrix = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.uint8]
 Array = npt.NDArray[Any]
+Metric = Literal["l2", "cosine", "ip"]
 Word = TypeVar("Word", bound=str)
 
+METRICS = get_args(Metric)
 MAX_NBITS = 16
+MAX_ID = 2**63 - 1
 LARGEST = 1e15  # of the numbers in a vector: float32 then holds any squared distance, up to d * 2e15**2
 FLOAT32 = np.float64(np.finfo(np.float32).max)  # compared with float16, a plain float would become inf
+UNIT = 2.0**-22  # a length that differs from 1 by less is 1: float32 brings a vector scaled to unit length no nearer
+BLOCK = 1 << 20  # numbers that are in float64 at a time
 CHUNK = 1 << 24  # numbers that are converted to float32 at a time, where not all are needed at once
 
 
@@ -50,10 +55,14 @@ class Rows:
     """Vectors (n, d) that are checked, and become float32 when they are read: of a file, only what is in use is held.
 
     Whatever takes vectors takes these too, and does not check them again.
+
+    Args:
+        array: (n, d) numbers.
+        unit: scale each row to unit length as it is read.
     """
 
-    def __init__(self, array: Array) -> None:
-        self.array = array
+    def __init__(self, array: Array, unit: bool = False) -> None:
+        self.array, self.unit = array, unit
 
     def __len__(self) -> int:
         return len(self.array)
@@ -63,6 +72,8 @@ class Rows:
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> FloatMatrix:
         """Return some rows as a C-contiguous float32 matrix; a slice of one is not copied."""
+        if self.unit:
+            return scaled(Rows(self.array)[rows])
         if isinstance(rows, slice) or self.array.dtype == np.float32:
             return np.ascontiguousarray(self.array[rows], np.float32)
         taken = np.empty((len(rows), self.shape[1]), np.float32)
@@ -76,26 +87,58 @@ class Rows:
 
     def parts(self) -> list[slice]:
         """Cut the rows into parts that may be converted one by one; all are one where nothing is converted."""
-        as_it_is = self.array.dtype == np.float32 and self.array.flags.c_contiguous
+        as_it_is = self.array.dtype == np.float32 and self.array.flags.c_contiguous and not self.unit
         return [slice(0, len(self))] if as_it_is else parts(self.array)
 
 
-def parts(x: Array) -> list[slice]:
-    """Cut the rows of x (n, d) into one slice or more, none with more than `CHUNK` numbers unless it is a single row."""
-    n, step = len(x), max(1, CHUNK // x.shape[1])
+def parts(x: Array, numbers: int = CHUNK) -> list[slice]:
+    """Cut the rows of x (n, d) into one slice or more, none with more `numbers` than that unless it is a single row."""
+    n, step = len(x), max(1, numbers // x.shape[1])
     return [slice(start, min(start + step, n)) for start in range(0, max(1, n), step)]
 
 
-def matrix(x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST) -> FloatMatrix:
+def lengths(x: FloatMatrix) -> npt.NDArray[np.float64]:
+    """Return the lengths of the rows of x (n, d), (n,)."""
+    found = np.empty(len(x))
+    for part in parts(x, BLOCK):
+        found[part] = np.sqrt(np.square(x[part], dtype=np.float64).sum(axis=1))
+    return found
+
+
+def scaled(x: FloatMatrix, out: FloatMatrix | None = None) -> FloatMatrix:
+    """Return the rows of x (n, d) at unit length, in `out` if given, which may be x; one that has it already stays as it is."""
+    out = np.empty_like(x) if out is None else out
+    factors = lengths(x)
+    factors[np.abs(factors - 1) < UNIT] = 1
+    for part in parts(x, BLOCK):
+        np.divide(x[part], factors[part, None], out=out[part], dtype=np.float64, casting="same_kind")
+    return out
+
+
+def nonzero(x: Rows, name: str) -> None:
+    """Refuse zero vectors, which have no direction."""
+    for part in x.parts():
+        zero = np.flatnonzero(~x[part].any(axis=1))
+        if len(zero):
+            raise ValueError(
+                f"{name} must not hold a zero vector where the metric is cosine; row {part.start + zero[0]} is one"
+            )
+
+
+def matrix(
+    x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST, metric: str = "l2"
+) -> FloatMatrix:
     """Return `x` as a C-contiguous float32 matrix of shape (n, d), without a copy where it already is one; see `rows`."""
-    return np.ascontiguousarray(rows(x, name, d, least=least, largest=largest).array, np.float32)
+    return rows(x, name, d, least=least, largest=largest, metric=metric)[:]
 
 
-def rows(x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST) -> Rows:
+def rows(
+    x: Any, name: str, d: int | None = None, *, least: int = 1, largest: float = LARGEST, metric: str = "l2"
+) -> Rows:
     """Return `x`, floats or integers of shape (n, d), as `Rows`: checked as a whole, and not copied.
 
     Refused: any other dtype, masked entries, other than two dimensions, fewer than `least` rows, NaN, and numbers beyond
-    `largest`.
+    `largest`. For the metric "cosine" they are read at unit length, and zero vectors are refused.
     """
     if isinstance(x, Rows):
         return x
@@ -112,7 +155,9 @@ def rows(x: Any, name: str, d: int | None = None, *, least: int = 1, largest: fl
         raise ValueError(f"{name} must not be empty; got shape {found.shape}")
     if found.size and not (found.dtype.kind in "iu" and np.iinfo(found.dtype).max <= largest):
         _check_range(found, name, largest)
-    return Rows(found)
+    if metric == "cosine":
+        nonzero(Rows(found), name)
+    return Rows(found, unit=metric == "cosine")
 
 
 def array(x: Any, name: str) -> Array:
@@ -159,6 +204,39 @@ def ids(I: Any, name: str) -> IdMatrix:
     if found.ndim != 2:
         raise ValueError(f"{name} must have shape (nq, k); got {found.ndim}-D with shape {found.shape}")
     return found.astype(np.int64, copy=False)
+
+
+def id_list(ids: Any, name: str) -> IdMatrix:
+    """Return ids as int64 of shape (n,), from 0 to 2**63 - 1."""
+    found = array(ids, name)
+    if found.size == 0:
+        found = found.astype(np.int64)
+    if found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must hold integer ids; got dtype {found.dtype}")
+    if found.ndim != 1:
+        raise ValueError(f"{name} must have shape (n,); got {found.ndim}-D with shape {found.shape}")
+    if found.size and (found.min() < 0 or found.max() > MAX_ID):
+        raise ValueError(f"{name} must be from 0 to 2**63 - 1; got {found.min()} to {found.max()}")
+    return found.astype(np.int64, copy=False)
+
+
+def new_ids(ids: Any, n: int, present: Array) -> IdMatrix:
+    """Return the ids of n vectors as int64 of shape (n,), none of which occurs twice or is present."""
+    found = id_list(ids, "ids")
+    if len(found) != n:
+        raise ValueError(f"ids must be as many as the vectors, {n}; got {len(found)}")
+    values, counts = np.unique(found, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"ids must differ; {values[counts > 1][0]} occurs {counts.max()} times")
+    if (there := found[np.isin(found, present)]).size:
+        raise ValueError(f"ids must be new; {there[0]} is in the index")
+    return found
+
+
+def enough(n: int, nbits: int) -> None:
+    """Refuse fewer training points than codewords."""
+    if n < 2**nbits:
+        raise ValueError(f"xt must hold at least 2**nbits = {2**nbits} points for nbits={nbits}; got {n}")
 
 
 def packed(codes: Any, name: str, code_size: int) -> Codes:

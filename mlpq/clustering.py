@@ -141,8 +141,11 @@ class KMeans:
         """
         _check.trained(self.is_trained, type(self).__name__, "probe or assign")
         nprobe = _check.integer(nprobe, "nprobe", 1)
-        x = _check.rows(xq, "xq", self.d, least=0)
-        return np.concatenate([nearest(x[part], self.centroids, nprobe)[1] for part in x.parts()])
+        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, ip=False)
+
+    def _probe(self, x: Rows, nprobe: int, *, ip: bool) -> IdMatrix:
+        """Return the nprobe nearest centroids, or with `ip` those of the largest inner products."""
+        return np.concatenate([nearest(x[part], self.centroids, nprobe, ip=ip)[1] for part in x.parts()])
 
 
 class TwoLevelKMeans:
@@ -242,18 +245,22 @@ class TwoLevelKMeans:
             ValueError, TypeError: as in `train`; nprobe < 1, n_outer_probe < 1.
         """
         _check.trained(self.is_trained, type(self).__name__, "probe or assign")
-        if n_outer_probe is None:
-            return self.inner.probe(xq, nprobe)
-        n_outer_probe = _check.integer(n_outer_probe, "n_outer_probe", 1)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.n_inner)
-        x = _check.matrix(xq, "xq", self.d, least=0)
-        parts = [self._probe_outer(x[rows], nprobe, n_outer_probe) for rows in blocks(len(x), self.n_inner)]
+        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, n_outer_probe, ip=False)
+
+    def _probe(self, x: Rows, nprobe: int, n_outer_probe: int | None, *, ip: bool) -> IdMatrix:
+        """Return the nprobe nearest inner cells, or with `ip` those of the largest inner products."""
+        if n_outer_probe is None:
+            return self.inner._probe(x, nprobe, ip=ip)
+        n_outer_probe = _check.integer(n_outer_probe, "n_outer_probe", 1)
+        parts = [self._probe_outer(x[rows], nprobe, n_outer_probe, ip) for rows in blocks(len(x), self.n_inner)]
         return np.concatenate([np.empty((0, nprobe), np.int64), *parts])
 
-    def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int) -> IdMatrix:
-        _, near = nearest(x, self.outer_centroids, n_outer_probe)
-        origin = middle(self.inner_centroids)
-        left, right = left_factor(x, origin), right_factor(self.inner_centroids, origin)
+    def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int, ip: bool) -> IdMatrix:
+        _, near = nearest(x, self.outer_centroids, n_outer_probe, ip=ip)
+        origin = np.zeros(self.d, np.float32) if ip else middle(self.inner_centroids)
+        left = left_factor(x, origin, ip=ip)
+        right = right_factor(self.inner_centroids, origin, norms=0 if ip else None)
         L = np.full((len(x), self.n_inner), np.inf, np.float32)
         for outer in range(self.n_outer):  # queries grouped by outer cluster: one matrix product each
             rows = np.flatnonzero((near == outer).any(axis=1))
@@ -261,4 +268,4 @@ class TwoLevelKMeans:
             L[np.ix_(rows, cells)] = left.rows[rows] @ right.rows[cells].T
         limit = np.full(len(x), np.finfo(np.float32).max, np.float32)
         pairs = within_reach(L, left.allowance, right.allowance, limit, nprobe, self.d)
-        return k_nearest(x, self.inner_centroids, *pairs, nprobe)[1]
+        return k_nearest(x, self.inner_centroids, *pairs, nprobe, ip=ip)[1]

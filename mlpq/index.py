@@ -1,41 +1,33 @@
-"""The multi-level index: residual product quantization inside a two-level hierarchy of cells.
+"""The multi-level index: compressed residuals inside a two-level hierarchy of cells.
 
-IVFADC (Jégou, Douze & Schmid 2011, section IV) with one codebook per inner cell, per outer cluster, or for all: the
-locally optimized idea of Kalantidis & Avrithis (2014), without their rotations.
+IVFADC (Jégou, Douze & Schmid 2011, section IV), with any codec for the residuals. Product quantization may have one
+codebook per inner cell or per outer cluster: the locally optimized idea of Kalantidis & Avrithis (2014), without their
+rotations.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from tqdm.auto import tqdm
 
 from mlpq import _check, storage
-from mlpq._check import Array, Codes, FloatMatrix, IdMatrix, Rows
+from mlpq._check import Array, FloatMatrix, IdMatrix, Metric
 from mlpq._objects import Memory, copied, shown
-from mlpq._parallel import batches, in_threads, undisturbed
-from mlpq.clustering import TwoLevelKMeans
-from mlpq.codecs.codebooks import (
-    DTYPES,
-    OWNERS,
-    CodebookDtype,
-    Codebooks,
-    Owner,
-    candidates,
-    owners_of_cells,
-    trained_books,
-)
-from mlpq.codecs.pq import ProductQuantizer
-from mlpq.codecs.rotation import Reduction
+from mlpq._parallel import batches, undisturbed
+from mlpq.codecs import Codec
+from mlpq.codecs.codebooks import CodebookDtype, Owner
+from mlpq.codecs.rotation import Kind
+from mlpq.model import Model
 from mlpq.search import visits
-from mlpq.search.lists import Ids, InvertedLists, kept_on_failure, with_originals
+from mlpq.search.distance import balanced
+from mlpq.search.lists import InvertedLists
 from mlpq.search.scan import Scanner
 
 
-class MultiLevelPQ:
+class MultiLevelPQ(Model):
     """Search by compressed residuals: outer clusters, then inner cells, then codes.
 
     Residuals are taken to the inner centroid. `codebooks` says who owns a codebook: each inner cell, each outer
@@ -46,22 +38,28 @@ class MultiLevelPQ:
         d: dimension of the vectors.
         n_inner: number of inner cells; each is one inverted list.
         n_outer: number of outer clusters, at most n_inner.
-        m: number of sub-vectors; divides d.
-        nbits: bits per sub-code, 1 to 16.
-        codebooks: "inner", "outer" or "global".
+        m: number of sub-vectors; divides d. 8 by default.
+        nbits: bits per sub-code, 1 to 16. 8 by default.
+        codebooks: "inner", "outer" or "global", which is the default.
         niter: Lloyd iterations of the two clusterings.
         seed: same seed, same machine: same index.
         keep_originals: keep the added vectors, which `rerank` needs, as bytes while all are whole numbers from 0 to 255,
             else in float32; `memory()` counts them.
-        pca_dim: reduce vectors to this many dimensions first, by `Reduction`; m divides it. `rerank` is not affected.
-        codebook_dtype: "float32", "float16" or "uint8": what codewords are rounded to before anything is encoded.
+        pca_dim: reduce vectors to this many dimensions first; m divides it. `rerank` is not affected.
+        codebook_dtype: "float32" (the default), "float16" or "uint8": what codewords are rounded to before anything is
+            encoded.
+        metric: "l2"; "cosine", by vectors scaled to unit length as they come; or "ip" for the largest inner products.
+        rotation: "random", "pca" or "opq": how the axes are turned first, see `Rotation`; `pca_dim` alone means "pca".
+        codec: what encodes residuals, in the place of product quantization: an untrained codec whose d is `pca_dim`, or d
+            without it. `m`, `nbits`, `codebooks` and `codebook_dtype` may not be given then.
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner.
+        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; with a codec it is empty.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
+        codec: the codec, trained by `train`, or None.
         lists: the `InvertedLists` with the codes.
-        reduction: the `Reduction`, or None without `pca_dim`.
+        reduction: the trained `Rotation`, or None.
 
     Example:
         >>> x = np.random.default_rng(0).random((2000, 16))
@@ -77,38 +75,37 @@ class MultiLevelPQ:
         n_inner: int = 100,
         n_outer: int = 10,
         *,
-        m: int = 8,
-        nbits: int = 8,
-        codebooks: Owner = "inner",
+        m: int | None = None,
+        nbits: int | None = None,
+        codebooks: Owner | None = None,
         niter: int = 20,
         seed: int = 0,
         keep_originals: bool = False,
         pca_dim: int | None = None,
-        codebook_dtype: CodebookDtype = "float32",
+        codebook_dtype: CodebookDtype | None = None,
+        metric: Metric = "l2",
+        rotation: Kind | None = None,
+        codec: Codec | None = None,
     ) -> None:
-        self.codebooks = _check.one_of(codebooks, "codebooks", OWNERS)
-        self.codebook_dtype = _check.one_of(codebook_dtype, "codebook_dtype", DTYPES)
-        self.d = _check.integer(d, "d", 1)
-        self.pca_dim = None if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, self.d)
-        self.clusters = TwoLevelKMeans(self.pca_dim or d, n_inner, n_outer, niter=niter, seed=seed)
-        pq = ProductQuantizer(self.pca_dim or d, m, nbits, seed=seed)
-        self.m, self.nbits, self.ksub, self.code_size = pq.m, pq.nbits, pq.ksub, pq.code_size
-        self.niter, self.seed, self.keep_originals = self.clusters.inner.niter, pq.seed, bool(keep_originals)
-        self.reduction: Reduction | None = None
-        no_codebooks = np.empty((0, self.m, self.ksub, pq.dsub), np.float32)
-        self._reset(self.clusters, Codebooks.of(no_codebooks, self.codebook_dtype), np.empty(0, np.int64))
+        super().__init__(
+            d, n_inner, n_outer, m=m, nbits=nbits, codebooks=codebooks, codebook_dtype=codebook_dtype, niter=niter,
+            seed=seed, pca_dim=pca_dim, metric=metric, rotation=rotation, codec=codec,
+        )  # fmt: skip
+        self.keep_originals = bool(keep_originals)
+        self._drop()
 
-    def _reset(self, clusters: TwoLevelKMeans, quantizers: Codebooks, codebook_of_cell: Ids) -> None:
-        """Take over what training found, with nothing added yet."""
-        self.clusters, self.quantizers, self.codebook_of_cell = clusters, quantizers, codebook_of_cell
-        self.lists = InvertedLists.empty(clusters.n_inner, self.code_size, np.uint8)
-        self.originals = np.empty((0, self.d), np.float32)
+    def _drop(self) -> None:
+        """Have nothing added."""
+        d = self.d if self.keep_originals else 0
+        self.lists = InvertedLists.empty(self.clusters.n_inner, self.code_size, np.uint8, d)
 
     def __repr__(self) -> str:
-        facts: dict[str, object] = {"d": self.d, "n_inner": self.clusters.n_inner, "n_outer": self.clusters.n_outer}
-        facts |= {"m": self.m, "nbits": self.nbits, "codebooks": self.codebooks, "pca_dim": self.pca_dim}
-        facts |= {"keep_originals": True} if self.keep_originals else {}
-        facts |= {"codebook_dtype": self.codebook_dtype} if self.codebook_dtype != "float32" else {}
+        usual = {"niter": 20, "seed": 0, "metric": "l2", "codebook_dtype": "float32", "keep_originals": False}
+        usual |= {"rotation": "pca"} if self.pca_dim else {}
+        facts = (
+            self._settings() | {"keep_originals": self.keep_originals} | ({"codec": self.codec} if self.codec else {})
+        )
+        facts = {name: value for name, value in facts.items() if usual.get(name) != value}
         return shown(self, **facts, **({"ntotal": self.ntotal} if self.is_trained else {"trained": False}))
 
     def __copy__(self) -> Self:
@@ -116,90 +113,88 @@ class MultiLevelPQ:
 
     @property
     def is_trained(self) -> bool:
-        return len(self.quantizers) > 0
+        return self._coder is not None
 
     @property
     def ntotal(self) -> int:
-        """Number of vectors added."""
+        """Number of vectors in the index."""
         return len(self.lists.ids)
 
     # ---- train -------------------------------------------------------------------------------------------------
 
     def train(self, xt: npt.ArrayLike, *, progress: bool = False) -> Self:
-        """Learn cells and codebooks from xt (n, d); vectors added before are dropped. `progress` shows one bar.
+        """Learn axes, cells and codes from xt (n, d); vectors added before are dropped. `progress` shows one bar.
 
         All of xt is checked and assigned to cells; k-means works on samples of 256 for each cell and each codeword. Of
         an array that is not float32, such as a file mapped into memory, no more than those is converted at a time.
 
         Raises:
-            ValueError: fewer points than n_inner or than 2**nbits, wrong shape, NaN or inf.
+            ValueError: fewer points than n_inner or than 2**nbits, wrong shape, NaN or inf; for "cosine" a zero vector.
             TypeError: not numbers.
         """
-        x = _check.rows(xt, "xt", self.d)
-        if len(x) < self.ksub:
-            raise ValueError(
-                f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
-            )
-        reduction = None if self.pca_dim is None else Reduction.fit(x, self.pca_dim, self.m, self.seed)
-        x = Rows(reduction(x)) if reduction else x
-        old = self.clusters
-        clusters = TwoLevelKMeans(old.d, old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
-        with tqdm(total=2 * self.niter, desc="cells", disable=not progress) as bar:
-            clusters._fit(x, bar.update)
-            cells = clusters.assign(x)
-            members = candidates(cells, clusters.inner_to_outer)
-            keys = owners_of_cells(self.codebooks, members, clusters.inner_to_outer, self.ksub)
-            owners = sorted(set(keys))
-            bar.set_description("codebooks")
-            bar.total = 2 * self.niter + len(owners)
-            pq = ProductQuantizer(old.d, self.m, self.nbits, seed=self.seed)
-            groups = [members[owner] for owner in owners]
-            books = trained_books(pq, x, cells, clusters.inner_centroids, groups, bar.update)
-        self.reduction = reduction
-        quantizers = Codebooks.of(books, self.codebook_dtype)
-        self._reset(clusters, quantizers, np.array([owners.index(key) for key in keys]))
+        self._learn(_check.rows(xt, "xt", self.d, metric=self.metric), progress)
+        self._drop()
         return self
 
-    # ---- add and search ----------------------------------------------------------------------------------------
+    # ---- add, remove, reconstruct ------------------------------------------------------------------------------
 
-    def add(self, xb: npt.ArrayLike) -> Self:
-        """Encode xb (n, d) and append it; ids count on from `ntotal`. May be called many times.
+    def add(self, xb: npt.ArrayLike, ids: npt.ArrayLike | None = None) -> Self:
+        """Encode xb (n, d) and append it. May be called many times.
 
         An array that is not float32, such as a file mapped into memory, is converted part by part.
 
+        Args:
+            ids: (n,) distinct integers from 0 to 2**63 - 1, none of them in the index; without them, ids count on from
+                the largest in the index.
+
         Raises:
             RuntimeError: not trained.
-            ValueError, TypeError: as in `train`.
+            ValueError, TypeError: as in `train`; ids that are none, or present, or not as many as vectors.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "add")
-        x = _check.rows(xb, "xb", self.d, least=0)
+        x = _check.rows(xb, "xb", self.d, least=0, metric=self.metric)
+        numbers = None if ids is None else _check.new_ids(ids, len(x), self.lists.ids)
         cells, codes = np.empty(len(x), np.int64), np.empty((len(x), self.code_size), np.uint8)
         for part in x.parts():
-            z = self.reduction(x[part]) if self.reduction else x[part]
-            cells[part] = self.clusters.assign(Rows(z))
-            self._encode(z, cells[part], codes[part])
-
-        def append() -> None:
-            with kept_on_failure(self, "originals"):
-                if self.keep_originals:
-                    self.originals = with_originals(self.originals, x)
-                self.lists.extend(cells, codes)
-
-        undisturbed(append)
+            cells[part], codes[part] = self._encode(x[part])
+        originals = x if self.keep_originals else None
+        undisturbed(lambda: self.lists.extend(cells, codes, numbers, originals))
         return self
 
-    def _encode(self, z: FloatMatrix, cells: Ids, codes: Codes) -> None:
-        """Write the codes of z (n, pca_dim), which lie in `cells` (n,), into `codes` (n, code_size)."""
+    def remove(self, ids: npt.ArrayLike) -> int:
+        """Remove the vectors with these ids (n,) and return how many there were; unknown ids count 0.
 
-        def encode(c: int) -> None:
-            rows = np.flatnonzero(cells == c)
-            residuals = z[rows] - self.clusters.inner_centroids[c]
-            codes[rows] = self.quantizers[int(self.codebook_of_cell[c])].encode(Rows(residuals))
+        What is left is what would be there if those vectors had never been added.
 
-        in_threads(encode, np.unique(cells).tolist())
+        Raises:
+            ValueError, TypeError: ids that are none.
+        """
+        lists = self.lists.without(_check.id_list(ids, "ids"))
+        removed, self.lists = self.ntotal - len(lists.ids), lists
+        return removed
+
+    def reconstruct(self, ids: npt.ArrayLike) -> FloatMatrix:
+        """Return what the codes of some vectors stand for: (n, d) float32, in the original space, for ids (n,).
+
+        Raises:
+            ValueError, TypeError: ids that are none, or not in the index.
+        """
+        rows = self.lists.rows_of(_check.id_list(ids, "ids"))
+        if (rows < 0).any():
+            raise ValueError(f"ids must be in the index; {np.asarray(ids)[rows < 0][0]} is not")
+        return self._decode(self.lists.cells_of(rows), self.lists.rows[rows])
+
+    # ---- search ------------------------------------------------------------------------------------------------
 
     def search(
-        self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1, n_outer_probe: int | None = None, rerank: int = 0
+        self,
+        xq: npt.ArrayLike,
+        k: int,
+        *,
+        nprobe: int = 1,
+        n_outer_probe: int | None = None,
+        rerank: int = 0,
+        allowed: npt.ArrayLike | None = None,
     ) -> tuple[FloatMatrix, IdMatrix]:
         """Return the k nearest added vectors of each query among the cells probed.
 
@@ -209,47 +204,47 @@ class MultiLevelPQ:
             nprobe: inner cells scanned per query; more than n_inner counts as n_inner.
             n_outer_probe: look for those cells in this many nearest outer clusters only; None looks in all.
             rerank: r > 0 orders the best r * k by exact distance; needs keep_originals=True.
+            allowed: (n,) ids; nothing else is found, nor takes a place on the way. Unknown ids count for nothing.
 
         Returns:
             D (nq, k) float32 squared distances (asymmetric; exact with rerank) and I (nq, k) int64 ids, nearest
-            first; padded with +inf and -1 when fewer than k are found.
+            first; padded with +inf and -1 when fewer than k are found. For "ip", D holds inner products, largest
+            first, padded with -inf.
 
         Raises:
             RuntimeError: not trained; rerank without the originals.
-            ValueError, TypeError: as in `train`; k < 1, nprobe < 1, n_outer_probe < 1, rerank < 0.
+            ValueError, TypeError: as in `train`; k < 1, nprobe < 1, n_outer_probe < 1, rerank < 0; allowed that are no
+                ids.
 
-        Several threads may search at once; none may add or train meanwhile.
+        Several threads may search at once; none may add, remove or train meanwhile.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "search")
         k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.n_inner)
         if rerank and not self.keep_originals:
             raise RuntimeError("rerank needs the original vectors: create the index with keep_originals=True")
-        x = _check.matrix(xq, "xq", self.d, least=0)
+        x = _check.matrix(xq, "xq", self.d, least=0, metric=self.metric)
+        lists = self.lists
+        if allowed is not None:
+            lists = lists.some(np.flatnonzero(np.isin(lists.ids, _check.id_list(allowed, "allowed"))))
+        ip = self.metric == "ip"
+        x, factors = balanced(x, self.clusters.inner_centroids, ip)
         shortlist = max(1, rerank) * k
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-
-        for rows in batches(len(x), visits.entries(self.lists, nprobe, shortlist, self.clusters.d)):
-            scanner = Scanner(self, x[rows], bool(rerank))
-            D[rows], I[rows] = scanner.search(k, shortlist, nprobe, n_outer_probe)
-        return D, I
+        for part in batches(len(x), visits.entries(lists, nprobe, shortlist, self.clusters.d)):
+            z = self.reduction(x[part]) if self.reduction else x[part]
+            originals = visits.Originals(x[part], lists.original, ip) if rerank else None
+            scanner = Scanner(lists, self.clusters.inner_centroids, self._coder, z, ip, originals)
+            D[part], I[part] = scanner.search(self._probe(z, nprobe, n_outer_probe), k, shortlist)
+        return D * factors, I
 
     # ---- bytes -------------------------------------------------------------------------------------------------
 
     def _arrays(self) -> dict[str, Array]:
         """Return everything the index holds, by component: what `memory` counts and `save` writes."""
-        return {
-            "codes": self.lists.rows,
-            "ids": self.lists.ids,
-            "list_offsets": self.lists.offsets,
-            "codebooks": self.quantizers.stored,
-            "codebook_ranges": self.quantizers.ranges,
-            "codebook_of_cell": self.codebook_of_cell,
-            "inner_centroids": self.clusters.inner_centroids,
-            "outer_centroids": self.clusters.outer_centroids,
-            "inner_to_outer": self.clusters.inner_to_outer,
-            "originals": self.originals,
-        } | (vars(self.reduction) if self.reduction else {})
+        lists = self.lists
+        arrays = {"codes": lists.rows, "ids": lists.ids, "list_offsets": lists.offsets, "originals": lists.originals}
+        return arrays | self._learned()
 
     def memory(self) -> Memory:
         """Return the bytes of every component in memory, with the sum as `.total`; a file adds some 10 kB of format."""
@@ -263,15 +258,10 @@ class MultiLevelPQ:
         Raises:
             RuntimeError: not trained.
             OSError: the file cannot be written; an older file under that name is as it was.
+            TypeError: a codec that is not of this package.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "save")
-        clusters = self.clusters
-        settings = {
-            "d": self.d, "n_inner": clusters.n_inner, "n_outer": clusters.n_outer, "m": self.m, "nbits": self.nbits,
-            "codebooks": self.codebooks, "niter": self.niter, "seed": self.seed, "keep_originals": self.keep_originals,
-            "pca_dim": self.pca_dim or 0, "codebook_dtype": self.codebook_dtype,
-        }  # fmt: skip
-        storage.write(path, settings, self._arrays())
+        storage.write(path, self._settings() | {"keep_originals": self.keep_originals}, self._arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Self:
@@ -288,17 +278,12 @@ class MultiLevelPQ:
         """
         settings, arrays = storage.read(path, mmap)
         with storage.explained(path):
-            pca_dim = settings.pop("pca_dim") or None
-            return cls(settings.pop("d"), **settings, pca_dim=pca_dim)._restored(arrays)
+            return cls._restored(settings, arrays)
 
-    def _restored(self, arrays: dict[str, Array]) -> Self:
-        clusters = self.clusters
-        clusters.inner.centroids, clusters.outer.centroids = arrays["inner_centroids"], arrays["outer_centroids"]
-        clusters.inner_to_outer = arrays["inner_to_outer"]
-        quantizers = Codebooks(arrays["codebooks"], arrays["codebook_ranges"])
-        self._reset(clusters, quantizers, arrays["codebook_of_cell"])
-        self.lists = InvertedLists(arrays["list_offsets"], arrays["ids"], arrays["codes"])
-        self.originals = arrays["originals"]
-        if self.pca_dim:
-            self.reduction = Reduction(arrays["mean"], arrays["axes"])
-        return self
+    @classmethod
+    def _restored(cls, settings: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """Return the index that has these settings and holds these arrays."""
+        index = cls(**settings)
+        index._restore(arrays)
+        index.lists = InvertedLists(*(arrays[name] for name in ("list_offsets", "ids", "codes", "originals")))
+        return index

@@ -23,11 +23,10 @@ from mlpq._check import Array
 from mlpq._hdf5 import numbers, text
 from mlpq.codecs.codebooks import DTYPES
 
-FORMAT, VERSION = "mlpq-index", 3
+FORMAT, VERSION, OLDER = "mlpq-index", 4, 3
 CHECKSUMMED = ("v110", "v110")  # the layout of HDF5 1.10, the first that has them everywhere
-SETTINGS = {
-    "d", "n_inner", "n_outer", "m", "nbits", "codebooks", "niter", "seed", "keep_originals", "pca_dim", "codebook_dtype",
-}  # fmt: skip
+SETTINGS = {"d", "n_inner", "n_outer", "niter", "seed", "keep_originals", "metric"}
+OF_PQ, OPTIONAL = {"m", "nbits", "codebooks", "codebook_dtype"}, {"pca_dim", "rotation"}
 
 
 @contextmanager
@@ -95,13 +94,32 @@ def read(path: str | os.PathLike[str], mmap: bool = False) -> tuple[dict[str, An
         if FORMAT not in file.attrs:
             raise ValueError("it has another format")
         settings: dict[str, Any] = json.loads(text(file, FORMAT))
-        if (version := settings.pop("version")) != VERSION:
-            raise ValueError(f"it has version {version}, and this mlpq reads version {VERSION}")
-        if settings.keys() != SETTINGS:
-            raise ValueError(f"its settings are {', '.join(sorted(settings))}, not {', '.join(sorted(SETTINGS))}")
+        if (version := settings.pop("version")) not in (VERSION, OLDER):
+            raise ValueError(f"it has version {version}, and this mlpq reads versions {OLDER} and {VERSION}")
+        if mmap and version == OLDER and settings.get("keep_originals"):
+            raise ValueError(
+                "its originals are in the order of an older version: load it without mmap, and save it anew"
+            )
         arrays = {name: _read_array(file, name, mmap and name == "originals") for name in file}
+        if version == OLDER:
+            _bring_up_to_date(settings, arrays)
+        wanted = SETTINGS | ({"codec"} if "codec" in settings else OF_PQ)
+        if settings.keys() - OPTIONAL != wanted:
+            raise ValueError(f"its settings are {', '.join(sorted(settings))}, not {', '.join(sorted(wanted))}")
         _check_index(settings, arrays)
         return settings, arrays
+
+
+def _bring_up_to_date(settings: dict[str, Any], arrays: dict[str, Array]) -> None:
+    """Turn what a file of version 3 holds into what one of version 4 does: there originals stood in the order of ids."""
+    settings["metric"] = "l2"
+    if not settings["pca_dim"]:
+        del settings["pca_dim"]
+    ids, originals = arrays["ids"], arrays["originals"]
+    if len(ids) and (ids.min() < 0 or ids.max() >= len(ids)):
+        raise ValueError(f"ids is not within 0..{len(ids) - 1}")
+    arrays["ids"] = ids.astype(np.uint32)
+    arrays["originals"] = originals[ids] if settings["keep_originals"] else np.empty((len(ids), 0), np.uint8)
 
 
 def _read_array(file: h5py.File, name: str, mmap: bool) -> Array:
@@ -120,44 +138,52 @@ def _sha256(array: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _originals_dtype(arrays: Mapping[str, Array]) -> type:
-    return np.uint8 if "originals" in arrays and arrays["originals"].dtype == np.uint8 else np.float32
-
-
 def _check_index(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Refuse arrays that do not fit the settings, or each other."""
-    d, cells, outer = (_check.integer(settings[name], name, 1) for name in ("d", "n_inner", "n_outer"))
-    dim = _check.integer(settings["pca_dim"], "pca_dim", 0, d) or d  # of the codes
-    m, nbits = _check.subvectors(dim, settings["m"], settings["nbits"])
-    dtype = _check.one_of(settings["codebook_dtype"], "codebook_dtype", DTYPES)
-    n, books = (len(arrays[name]) if name in arrays else 0 for name in ("ids", "codebooks"))
-    expected: dict[str, tuple[tuple[int, ...], type]] = {
-        "codes": ((n, (m * nbits + 7) // 8), np.uint8),
-        "ids": ((n,), np.int64),
-        "list_offsets": ((cells + 1,), np.int64),
-        "codebooks": ((books, m, 2**nbits, dim // m), getattr(np, dtype)),
-        "codebook_ranges": ((books if dtype == "uint8" else 0, m, 2), np.float32),
-        "codebook_of_cell": ((cells,), np.int64),
-        "inner_centroids": ((cells, dim), np.float32),
-        "outer_centroids": ((outer, dim), np.float32),
-        "inner_to_outer": ((cells,), np.int64),
-        "originals": ((n if settings["keep_originals"] else 0, d), _originals_dtype(arrays)),
-    }
-    if settings["pca_dim"]:
-        expected |= {"mean": ((d,), np.float32), "axes": ((d, dim), np.float32)}
+    expected = _expected(settings, arrays)
     if missing := [name for name in expected if name not in arrays]:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    for name, (shape, kind) in expected.items():
+    for name, (shape, kinds) in expected.items():
         array = arrays[name]
-        if array.shape != shape or array.dtype != kind:
-            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not {shape} and {kind.__name__}")
-        if kind is not np.int64 and not isinstance(array, np.memmap) and not np.isfinite(array).all():
+        if array.shape != shape or array.dtype not in kinds:
+            wanted = " or ".join(np.dtype(kind).name for kind in kinds)
+            raise ValueError(f"{name} has shape {array.shape} and dtype {array.dtype}, not {shape} and {wanted}")
+        if array.dtype.kind == "f" and not isinstance(array, np.memmap) and not np.isfinite(array).all():
             raise ValueError(f"{name} holds NaN or inf")
-    for name, bound in {"ids": n, "codebook_of_cell": books, "inner_to_outer": outer}.items():
+    n, ids, offsets = len(arrays["ids"]), arrays["ids"], arrays["list_offsets"]
+    bounds = {"inner_to_outer": settings["n_outer"]}
+    if "codebooks" in arrays:
+        bounds["codebook_of_cell"] = len(arrays["codebooks"])
+    for name, bound in bounds.items():
         if ((arrays[name] < 0) | (arrays[name] >= bound)).any():
             raise ValueError(f"{name} is not within 0..{bound - 1}")
-    if len(np.unique(arrays["ids"])) != n:
-        raise ValueError("ids occur twice")
-    offsets = arrays["list_offsets"]
+    if (ids < 0).any() or len(np.unique(ids)) != n:
+        raise ValueError("ids are negative, or occur twice")
     if offsets[0] != 0 or offsets[-1] != n or (np.diff(offsets) < 0).any():
         raise ValueError(f"list_offsets do not rise from 0 to {n}")
+
+
+def _expected(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, tuple[tuple[int, ...], list[Any]]]:
+    """Return the shape that each array must have, and the dtypes that it may have; what a codec holds, it checks itself."""
+    d, cells, outer = (_check.integer(settings[name], name, 1) for name in ("d", "n_inner", "n_outer"))
+    dim = _check.integer(settings.get("pca_dim", d), "pca_dim", 1, d)  # of the codes
+    n = len(arrays["ids"]) if "ids" in arrays else 0
+    width = arrays["codes"].shape[-1] if "codes" in arrays else 0
+    expected: dict[str, tuple[tuple[int, ...], list[Any]]] = {
+        "ids": ((n,), [np.uint32, np.int64]),
+        "list_offsets": ((cells + 1,), [np.int64]),
+        "inner_centroids": ((cells, dim), [np.float32]),
+        "outer_centroids": ((outer, dim), [np.float32]),
+        "inner_to_outer": ((cells,), [np.int64]),
+        "originals": ((n, d if settings["keep_originals"] else 0), [np.uint8, np.float32]),
+    }
+    if "rotation" in settings or "pca_dim" in settings:
+        expected |= {"mean": ((d,), [np.float32]), "axes": ((d, dim), [np.float32])}
+    if "codec" not in settings:
+        m, nbits = _check.subvectors(dim, settings["m"], settings["nbits"])
+        dtype = _check.one_of(settings["codebook_dtype"], "codebook_dtype", DTYPES)
+        books, width = len(arrays.get("codebooks", ())), (m * nbits + 7) // 8
+        expected["codebooks"] = ((books, m, 2**nbits, dim // m), [getattr(np, dtype)])
+        expected["codebook_ranges"] = ((books if dtype == "uint8" else 0, m, 2), [np.float32])
+        expected["codebook_of_cell"] = ((cells,), [np.int64])
+    return expected | {"codes": ((n, width), [np.uint8])}

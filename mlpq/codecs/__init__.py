@@ -1,1 +1,23 @@
 """What is written down for a vector: codecs, and the turns of the axes before them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol, Self, runtime_checkable
+
+from mlpq._check import Array, Codes, FloatMatrix
+
+
+@runtime_checkable
+class Codec(Protocol):
+    d: int
+    code_size: int
+
+    @property
+    def is_trained(self) -> bool: ...
+    def train(self, xt: FloatMatrix) -> Self: ...
+    def encode(self, x: FloatMatrix) -> Codes: ...
+    def decode(self, codes: Codes) -> FloatMatrix: ...
+    def arrays(self) -> dict[str, Array]: ...
+    def restore(self, arrays: Mapping[str, Array]) -> Self: ...
+    def settings(self) -> dict[str, int | bool]: ...

@@ -88,10 +88,7 @@ class ProductQuantizer:
             TypeError: not numbers.
         """
         x = _check.rows(xt, "xt", self.d)
-        if len(x) < self.ksub:
-            raise ValueError(
-                f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
-            )
+        _check.enough(len(x), self.nbits)
         pq = faiss.ProductQuantizer(self.d, self.m, self.nbits)
         pq.cp.seed = self.seed
         pq.cp.min_points_per_centroid = 1  # Faiss would print a warning below 39 points per codeword

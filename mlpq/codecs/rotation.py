@@ -8,7 +8,7 @@ them out greedily so that the product of the variances is much the same in each.
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,25 +20,42 @@ from mlpq.clustering import sample
 POINTS = 10_000  # a sample of this size gives the components
 
 
-class Reduction:
-    """A linear map from d dimensions to dim.
+Kind = Literal["random", "pca", "opq"]
+KINDS = get_args(Kind)
 
-    Attributes:
-        mean: (d,) float32.
-        axes: (d, dim) float32, orthonormal columns.
-    """
 
-    def __init__(self, mean: npt.NDArray[np.float32], axes: FloatMatrix) -> None:
-        self.mean, self.axes = mean, axes
+class Rotation:
+    def __init__(
+        self,
+        d: int,
+        dim: int | None = None,
+        *,
+        kind: Kind = "opq",
+        m: int = 8,
+        nbits: int = 8,
+        seed: int = 0,
+        centred: bool = True,
+    ) -> None:
+        self.d, self.dim, self.kind, self.m, self.seed, self.centred = d, dim or d, kind, m, seed, centred
 
-    @classmethod
-    def fit(cls, x: Rows, dim: int, m: int, seed: int) -> Self:
+    def train(self, x: Rows) -> Self:
         """Find the dim directions of largest variance of x (n, d), and deal them out to m sub-vectors."""
-        part = x[sample(len(x), POINTS, seed)]
+        part = x[sample(len(x), POINTS, self.seed)]
         mean = part.mean(axis=0, dtype=np.float64).astype(np.float32)
+        if not self.centred:
+            mean[:] = 0
         variances, directions = np.linalg.eigh((part - mean).T @ (part - mean))
-        largest = np.argsort(-variances, kind="stable")[:dim]
-        return cls(mean, np.ascontiguousarray(directions[:, largest[deal(variances[largest], m)]], np.float32))
+        largest = np.argsort(-variances, kind="stable")[: self.dim]
+        return self.restore(
+            mean, np.ascontiguousarray(directions[:, largest[deal(variances[largest], self.m)]], np.float32)
+        )
+
+    def restore(self, mean: FloatMatrix, axes: FloatMatrix) -> Self:
+        self.mean, self.axes = mean, axes
+        return self
+
+    def inverse(self, y: FloatMatrix) -> FloatMatrix:
+        return y @ self.axes.T + self.mean
 
     def __call__(self, x: FloatMatrix | Rows) -> FloatMatrix:
         """Return x (n, d) in the new coordinates, (n, dim)."""

@@ -147,7 +147,7 @@ def dataset(
         TypeError, ValueError: vectors that are none, too few to hold out queries, of different dimensions; another
             metric; for "cosine" a zero vector.
     """
-    metric = _check.one_of(metric, "metric", groundtruth.METRICS)
+    metric = _check.one_of(metric, "metric", _check.METRICS)
     if not isinstance(name, str):
         raise TypeError(f"name must be a str; got {name!r}")
     arrays = {key: _own(x, key) for key, x in (("xb", xb), ("xq", xq)) if key == "xb" or x is not None}

@@ -14,14 +14,13 @@ import numpy.typing as npt
 from tqdm.auto import tqdm
 
 from mlpq import _check
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix, Rows
 from mlpq._hdf5 import numbers, text
 from mlpq._parallel import cut, in_threads
 from mlpq.storage import replacing
 
 log = logging.getLogger(__name__)
 
-METRICS = ("l2", "cosine", "ip")
 K = 100  # neighbours per query of a data set, as in ann-benchmarks
 QUERIES, FEW = 256, 16  # that one thread compares at a time, at most and at least
 BLOCK = 1 << 20  # numbers of one block: 8 MB of float64
@@ -52,12 +51,10 @@ def ground_truth(xb: npt.ArrayLike, xq: npt.ArrayLike, k: int, *, metric: str = 
         TypeError, ValueError: vectors that are none, or whose dimensions differ; k < 1; another metric; for "cosine" a
             zero vector.
     """
-    _check.one_of(metric, "metric", METRICS)
-    base = _check.matrix(xb, "xb")
-    queries = _check.matrix(xq, "xq", base.shape[1], least=0)
+    _check.one_of(metric, "metric", _check.METRICS)
+    base = _check.matrix(xb, "xb", metric=metric)
+    queries = _check.matrix(xq, "xq", base.shape[1], least=0, metric=metric)
     k = _check.integer(k, "k", 1)
-    if metric == "cosine":
-        base, queries = unit(base, "xb"), unit(queries, "xq")
     D, I = compute(base, queries, k, ip=metric == "ip")
     return D.astype(np.float32), I
 
@@ -68,15 +65,8 @@ def unit(x: FloatMatrix, name: str, out: FloatMatrix | None = None) -> FloatMatr
     Raises:
         ValueError: a zero vector; its row is named.
     """
-    out = np.empty_like(x) if out is None else out
-    for rows in cut(len(x), BLOCK // x.shape[1]):
-        block = x[rows].astype(np.float64)
-        norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-        if not norms.all():
-            row = rows.start + int(np.argmin(norms))
-            raise ValueError(f"{name} must not hold a zero vector where the metric is cosine; row {row} is one")
-        out[rows] = block / norms[:, None]
-    return out
+    _check.nonzero(Rows(x), name)
+    return _check.scaled(x, out)
 
 
 def compute(

@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix, Metric, Rows
 from mlpq._objects import Memory, copied, shown
 from mlpq._parallel import batches, undisturbed
 from mlpq.clustering import KMeans
 from mlpq.search import visits
 from mlpq.search.bounds import Factor, left_factor, right_factor
+from mlpq.search.distance import balanced
 from mlpq.search.lists import InvertedLists
 from mlpq.search.visits import Originals, Run
 
@@ -23,12 +24,13 @@ class Vectors(Originals):
 
     def __init__(self, x: FloatMatrix, index: KMeansIndex) -> None:
         self.rows, self.centroids = index.lists.rows, index.clusters.centroids
-        super().__init__(x, self.rows.__getitem__)
+        super().__init__(x, self.rows.__getitem__, index.metric == "ip")
 
     def factors(self, run: Run) -> tuple[Factor, Factor]:
         rows = self.rows[run.offsets[0] : run.offsets[-1]]
-        right = right_factor(rows, self.centroids[np.repeat(run.owners, run.sizes)])
-        return left_factor(self.x[run.queries], self.centroids[run.cells]), right
+        origins = self.centroids[np.repeat(run.owners, run.sizes)]
+        right = right_factor(rows, origins, norms=0 if self.ip else None)
+        return left_factor(self.x[run.queries], self.centroids[run.cells], ip=self.ip), right
 
 
 class KMeansIndex:
@@ -39,6 +41,7 @@ class KMeansIndex:
         n_clusters: number of clusters; each is one inverted list.
         niter: Lloyd iterations.
         seed: same seed, same machine: same index.
+        metric: as in `ExactIndex`.
 
     Example:
         >>> x = np.random.default_rng(0).random((1000, 4))
@@ -47,14 +50,16 @@ class KMeansIndex:
         array([0, 1, 2, 3, 4])
     """
 
-    def __init__(self, d: int, n_clusters: int = 100, *, niter: int = 20, seed: int = 0) -> None:
+    def __init__(self, d: int, n_clusters: int = 100, *, niter: int = 20, seed: int = 0, metric: Metric = "l2") -> None:
+        self.metric = _check.one_of(metric, "metric", _check.METRICS)
         self.clusters = KMeans(d, _check.integer(n_clusters, "n_clusters", 1), niter=niter, seed=seed)
         self.d = self.clusters.d
         self.lists = InvertedLists.empty(self.clusters.k, self.d, np.float32)
 
     def __repr__(self) -> str:
         counted = {"ntotal": self.ntotal} if self.clusters.is_trained else {"trained": False}
-        return shown(self, d=self.d, n_clusters=self.clusters.k, **counted)
+        metric = None if self.metric == "l2" else self.metric
+        return shown(self, d=self.d, n_clusters=self.clusters.k, metric=metric, **counted)
 
     def __copy__(self) -> Self:
         return copied(self, "clusters", "lists")
@@ -71,7 +76,7 @@ class KMeansIndex:
             ValueError: fewer points than clusters, wrong shape, NaN or inf.
             TypeError: not numbers.
         """
-        self.clusters.train(xt, progress=progress)
+        self.clusters.train(_check.rows(xt, "xt", self.d, metric=self.metric), progress=progress)
         self.lists = InvertedLists.empty(self.clusters.k, self.d, np.float32)
         return self
 
@@ -83,7 +88,7 @@ class KMeansIndex:
             ValueError, TypeError: as in `train`.
         """
         _check.trained(self.clusters.is_trained, "KMeansIndex", "add")
-        x = _check.rows(xb, "xb", self.d, least=0)
+        x = _check.rows(xb, "xb", self.d, least=0, metric=self.metric)
         cells = self.clusters.assign(x)
         undisturbed(lambda: self.lists.extend(cells, x))
         return self
@@ -93,7 +98,7 @@ class KMeansIndex:
 
         Returns:
             D (nq, k) float32 squared distances and I (nq, k) int64 ids, nearest first; padded with +inf and -1 when
-            fewer than k are found. nprobe above n_clusters counts as n_clusters.
+            fewer than k are found. nprobe above n_clusters counts as n_clusters. For "ip" as in `ExactIndex`.
 
         Raises:
             RuntimeError: not trained.
@@ -101,13 +106,14 @@ class KMeansIndex:
         """
         _check.trained(self.clusters.is_trained, "KMeansIndex", "search")
         k = _check.integer(k, "k", 1)
-        x = _check.matrix(xq, "xq", self.d, least=0)
+        x, ip = _check.matrix(xq, "xq", self.d, least=0, metric=self.metric), self.metric == "ip"
+        x, factors = balanced(x, self.clusters.centroids, ip)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
         for rows in batches(len(x), visits.entries(self.lists, nprobe, k, self.d)):
-            probes = self.clusters.probe(x[rows], nprobe)
+            probes = self.clusters._probe(Rows(x[rows]), nprobe, ip=ip)
             D[rows], I[rows] = visits.search(self.lists, probes, k, k, Vectors(x[rows], self), self.d)
-        return D, I
+        return D * factors, I
 
     def memory(self) -> Memory:
         """Return the bytes of every component, with the sum as `.total`."""

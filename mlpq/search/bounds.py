@@ -41,34 +41,53 @@ def gamma(terms: int, dtype: type[Any] = np.float32) -> float:
     return error / (1 - error) if error < 1 / 3 else 0.5
 
 
-def left_factor(x: FloatMatrix, origin: FloatMatrix | float = 0.0, dtype: type[Any] = np.float32) -> Factor:
+def left_factor(
+    x: FloatMatrix, origin: FloatMatrix | float = 0.0, dtype: type[Any] = np.float32, *, ip: bool = False
+) -> Factor:
     """Return [-2x, ||x||^2, 1] for x (n, d) seen from `origin`, which may differ from row to row.
 
     The product with the transposed `right_factor` holds ||x - y||^2 = -2 x.y + ||x||^2 + ||y||^2, where both norms are
     lowered by the most that rounding can add to the result: of x - origin and y - origin, of norms, of the product.
+
+    With `ip` it holds -2 x.y for the y before they were moved: x stays where it is, and -2 x.origin is in the place of
+    ||x||^2. The right factor then has no norms.
     """
     left = np.empty((len(x), x.shape[1] + 2), dtype)
-    moved = np.subtract(x, origin, out=left[:, :-2], dtype=dtype)
+    moved = np.subtract(x, 0.0 if ip else origin, out=left[:, :-2], dtype=dtype)
     norms = np.einsum("ij,ij->i", moved, moved)
-    error = min(4 * gamma(x.shape[1] + 4, dtype), 0.5)
-    left[:, -2], left[:, -1] = norms * (1 - error), 1
+    error = min(4 * gamma(x.shape[1] + 4, dtype), 0.5) * norms
+    left[:, -2], left[:, -1] = norms - error, 1
+    if ip:
+        far = np.broadcast_to(np.asarray(origin, dtype), x.shape)
+        error = 2 * error + min(4 * gamma(x.shape[1] + 4, dtype), 0.5) * np.einsum("ij,ij->i", far, far)
+        left[:, -2] = -2 * np.einsum("ij,ij->i", moved, far) - error
     moved *= -2
-    return Factor(left, 2 * error * norms)
+    return Factor(left, 2 * error)
 
 
-def right_factor(y: FloatMatrix, origin: FloatMatrix | float = 0.0, dtype: type[Any] = np.float32) -> Factor:
-    """Return [y, 1, ||y||^2] for y (k, d) seen from `origin`, its norms lowered; see `left_factor`."""
+def right_factor(
+    y: FloatMatrix,
+    origin: FloatMatrix | float = 0.0,
+    dtype: type[Any] = np.float32,
+    *,
+    norms: npt.ArrayLike | None = None,
+) -> Factor:
+    """Return [y, 1, ||y||^2] for y (k, d) seen from `origin`, its norms lowered; see `left_factor`.
+
+    `norms`, (k,) or one number, take the places of ||y||^2 where something else than the distance to y is estimated.
+    """
     right = np.empty((len(y), y.shape[1] + 2), dtype)
     moved = np.subtract(y, origin, out=right[:, :-2], dtype=dtype)
-    norms = np.einsum("ij,ij->i", moved, moved)
-    error = min(4 * gamma(y.shape[1] + 4, dtype), 0.5)
-    right[:, -2], right[:, -1] = 1, norms * (1 - error)
-    return Factor(right, 2 * error * norms)
+    squares = np.einsum("ij,ij->i", moved, moved)
+    own = squares if norms is None else np.asarray(norms, dtype)
+    error = min(4 * gamma(y.shape[1] + 4, dtype), 0.5) * np.maximum(squares, np.abs(own))
+    right[:, -2], right[:, -1] = 1, own - error
+    return Factor(right, 2 * error)
 
 
 def reach(D: Any, d: int) -> Any:
     """Return the distance up to which rounding cannot tell from D, both summed in float32 over d components."""
-    return D * (1 + 8 * gamma(d + 4)) + 8 * (d + 4) * TINY
+    return D + 8 * gamma(d + 4) * np.abs(D) + 8 * (d + 4) * TINY
 
 
 def rounding(D: FloatMatrix, d: int) -> FloatMatrix:

@@ -3,6 +3,8 @@
 The order is exact, that of sums of squared differences in float64, ties by id, and nearly all work is done by products of
 float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.search.bounds`); the squared
 differences of those are summed in float32; and `best` sums them in float64 where the sums are too close to tell.
+
+Inner products go the same way: with `ip`, a distance is -2 x.y, which leaves out both norms, and may be negative.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix, lengths
 from mlpq._parallel import MANY, block, blocks, cut, in_threads
 from mlpq.search.bounds import (
+    TINY,
     Factor,
     Floats,
     Ids,
@@ -65,13 +68,13 @@ def best(
     Returns:
         Padded with +inf and -1. Ties go to the lower id.
     """
-    low, high = np.maximum(D - error, 0), np.maximum(D + error, 0)
-    keys = queries << 32 | low.view(np.int32)  # bits of floats that are not negative sort as the floats do
+    low, high = (D - error).astype(np.float32, copy=False), (D + error).astype(np.float32, copy=False)
+    keys = (queries << 32) + sortable(low)
     order = np.argsort(keys)
-    keys, queries, D, vague = keys[order], queries[order], D[order], (error > VAGUE * D)[order]
+    keys, queries, D, vague = keys[order], queries[order], D[order], (error > VAGUE * np.abs(D))[order]
     counts = np.bincount(queries, minlength=n)
     ranks = np.arange(len(order)) - (np.cumsum(counts) - counts)[queries]
-    highest = np.maximum.accumulate(queries << 32 | high[order].view(np.int32))
+    highest = np.maximum.accumulate((queries << 32) + sortable(high[order]))
     close = np.append(False, keys[1:] <= highest[:-1])  # to one before, of the same query: too close to tell
     some = unclear(close, ranks, k, vague & (ranks < k) if ordered else None)
     if len(some):
@@ -103,34 +106,54 @@ def unclear(close: Flags, ranks: Ids, k: int, vague: Flags | None) -> Ids:
     return np.flatnonzero(matters[chains] | vague)
 
 
-def k_nearest(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, k: int) -> tuple[FloatMatrix, IdMatrix]:
+def k_nearest(
+    x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, k: int, *, ip: bool = False
+) -> tuple[FloatMatrix, IdMatrix]:
     """Return, of the pairs of rows x[i] and y[j], the k nearest of each row of x: D (n, k), and row numbers of y (n, k)."""
-    D = distances_to_pairs(x, y, i, j)
-    D, places = best(len(x), k, i, D, rounding(D, x.shape[1]), j, lambda some: exact_to_pairs(x, y, i[some], j[some]))
+    if ip:
+        D, error = rounded(exact_to_pairs(x, y, i, j, ip=True))
+    else:
+        D = distances_to_pairs(x, y, i, j)
+        error = rounding(D, x.shape[1])
+    D, places = best(len(x), k, i, D, error, j, lambda some: exact_to_pairs(x, y, i[some], j[some], ip=ip))
     return D, at(j, places)
 
 
-def nearest(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[FloatMatrix, IdMatrix]:
+def nearest(x: FloatMatrix, y: FloatMatrix, k: int, *, ip: bool = False) -> tuple[FloatMatrix, IdMatrix]:
     """Return squared distances and row numbers of the k rows of y nearest to each row of x, both (n, min(k, len(y))).
 
     Exact, for any rows and any number of them; ties go to the lower row number.
     """
     k = min(k, len(y))
-    if len(x) < FEW and k:
+    if len(x) < FEW and k and not ip:
         return k_nearest(x, y, *candidates_by_sums(x, y, k), k)
     D, I = np.full((len(x), k), np.inf, np.float32), np.full((len(x), k), -1, np.int64)
-    origin = middle(y)
+    origin = np.zeros(y.shape[1], np.float32) if ip else middle(y)
     for part in cut(len(y), TILE):
-        right = right_factor(y[part], origin)
+        right = right_factor(y[part], origin, norms=0 if ip else None)
 
         def scan(rows: slice, part: slice = part, right: Factor = right) -> None:
             own, (i, old) = x[rows], np.nonzero(I[rows] >= 0)
-            queries, columns = candidates(own, y[part], right, origin, reach(D[rows, -1], x.shape[1]), k)
+            queries, columns = candidates(own, y[part], right, origin, reach(D[rows, -1], x.shape[1]), k, ip=ip)
             queries, ids = np.append(i, queries), np.append(I[rows][i, old], columns + part.start)
-            D[rows], I[rows] = k_nearest(own, y, queries, ids, k)
+            D[rows], I[rows] = k_nearest(own, y, queries, ids, k, ip=ip)
 
         in_threads(scan, blocks(len(x), len(y[part])))
     return D, I
+
+
+def balanced(x: FloatMatrix, y: FloatMatrix, ip: bool) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return queries x (n, d) as searches take them, and factors (n, 1) that make what was asked for of their distances.
+
+    For inner products each query is multiplied by a power of two that makes it about as long as the longest of y: that
+    keeps errors small, and changes no order.
+    """
+    if not ip:
+        return x, np.ones((len(x), 1), np.float32)
+    own, longest = lengths(x), float(lengths(y).max(initial=0))
+    ratios = np.divide(longest, own, out=np.ones(len(x)), where=(own > 0) & (longest > 0))
+    factors = np.exp2(np.clip(np.rint(np.log2(ratios)), -120, 120)).astype(np.float32)[:, None]
+    return x * factors, np.float32(-0.5) / factors
 
 
 def candidates_by_sums(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[Ids, Ids]:
@@ -141,7 +164,7 @@ def candidates_by_sums(x: FloatMatrix, y: FloatMatrix, k: int) -> tuple[Ids, Ids
 
 
 def candidates(
-    x: FloatMatrix, y: FloatMatrix, right: Factor, origin: FloatMatrix, limit: FloatMatrix, k: int
+    x: FloatMatrix, y: FloatMatrix, right: Factor, origin: FloatMatrix, limit: FloatMatrix, k: int, *, ip: bool = False
 ) -> tuple[Ids, Ids]:
     """Return pairs of a row of x and a row of y, within the limits (n,), that could be among the k nearest of y.
 
@@ -151,15 +174,15 @@ def candidates(
         right: the right factor of y seen from `origin`.
     """
     d = x.shape[1]
-    left = left_factor(x, origin)
+    left = left_factor(x, origin, ip=ip)
     rows, columns = within_reach(left.rows @ right.rows.T, left.allowance, right.allowance, limit, k, d)
     crowded = np.bincount(rows, minlength=len(x)) > max(CROWD * k, MANY)
     if not crowded.any():
         return rows, columns
     found = [(rows[~crowded[rows]], columns[~crowded[rows]])]
-    some, left = np.flatnonzero(crowded), left_factor(x[crowded], origin, np.float64)
+    some, left = np.flatnonzero(crowded), left_factor(x[crowded], origin, np.float64, ip=ip)
     for part in cut(len(y), max(MANY, block() // d)):
-        right = right_factor(y[part], origin, np.float64)
+        right = right_factor(y[part], origin, np.float64, norms=0 if ip else None)
         L = left.rows @ right.rows.T
         rows, columns = within_reach(L, left.allowance, right.allowance, limit[crowded], k, d)
         found.append((some[rows], columns + part.start))
@@ -184,15 +207,31 @@ def distances_to_pairs(x: FloatMatrix, y: FloatMatrix, i: IdMatrix, j: IdMatrix)
     return D
 
 
-def exact_to_pairs(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids) -> npt.NDArray[np.float64]:
+def exact_to_pairs(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, *, ip: bool = False) -> npt.NDArray[np.float64]:
     """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,): differences and sums in float64."""
     D = np.empty(len(i))
     for part in cut(len(i), block() // (4 * x.shape[1])):
-        D[part] = np.square(np.subtract(x[i[part]], y[j[part]], dtype=np.float64)).sum(axis=1)
+        if ip:
+            D[part] = -2 * np.multiply(x[i[part]], y[j[part]], dtype=np.float64).sum(axis=1)
+        else:
+            D[part] = np.square(np.subtract(x[i[part]], y[j[part]], dtype=np.float64)).sum(axis=1)
     return D
 
 
+def rounded(exact: npt.NDArray[np.float64]) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return distances (n,) in float32, and the error that this makes, at most."""
+    D = exact.astype(np.float32)
+    return D, np.abs(D) * np.float32(2.0**-23) + np.float32(TINY)
+
+
 # ---- arrays -----------------------------------------------------------------------------------------------------------
+
+
+def sortable(D: FloatMatrix) -> npt.NDArray[np.int32]:
+    """Return integers (n,) that sort as the floats D do: their bits, those of negative ones turned round; it undoes itself."""
+    bits = D.view(np.int32)
+    turned: npt.NDArray[np.int32] = bits ^ ((bits >> 31) & 0x7FFFFFFF)
+    return turned
 
 
 def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[FloatMatrix, IdMatrix]:
@@ -216,7 +255,7 @@ def smallest(D: FloatMatrix, k: int, labels: IdMatrix | None = None) -> tuple[Fl
 
 def at(values: Ids, places: IdMatrix) -> IdMatrix:
     """Return values[places], -1 where the place is -1."""
-    return np.append(values, -1)[places]
+    return np.append(values.astype(np.int64, copy=False), -1)[places]
 
 
 def compacted(numbers: IdMatrix, bound: int) -> tuple[IdMatrix, IdMatrix]:

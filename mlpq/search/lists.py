@@ -12,22 +12,29 @@ from mlpq._check import Array, FloatMatrix, Rows
 
 Ids = npt.NDArray[np.int64]
 
+PER_ROW = ("ids", "rows", "originals")
+
 
 class InvertedLists:
     """Rows sorted by cell; within a cell they keep the order in which they came.
 
     Attributes:
         offsets: (n_cells + 1,) int64; cell c is rows[offsets[c] : offsets[c + 1]].
-        ids: (ntotal,) int64, the id of each row: the position in which it was added.
+        ids: (ntotal,) uint32 while all are below 2**32, else int64: the id of each row.
         rows: (ntotal, width), codes or vectors.
+        originals: (ntotal, d), the vector of each row as it came: as bytes while all are whole numbers from 0 to 255,
+            else in float32. Where they are not kept, (ntotal, 0).
+        places: (ntotal,) int64, where the original of each row stands; None where each has its own place.
     """
 
-    def __init__(self, offsets: Ids, ids: Ids, rows: Array) -> None:
-        self.offsets, self.ids, self.rows = offsets, ids, rows
+    def __init__(self, offsets: Ids, ids: Array, rows: Array, originals: Array, places: Ids | None = None) -> None:
+        self.offsets, self.ids, self.rows, self.originals, self.places = offsets, ids, rows, originals, places
 
     @classmethod
-    def empty(cls, n_cells: int, width: int, dtype: npt.DTypeLike) -> InvertedLists:
-        return cls(np.zeros(n_cells + 1, np.int64), np.empty(0, np.int64), np.empty((0, width), dtype))
+    def empty(cls, n_cells: int, width: int, dtype: npt.DTypeLike, d: int = 0) -> InvertedLists:
+        """Lists without rows; with d, originals of d dimensions are kept."""
+        originals = np.empty((0, d), np.uint8)
+        return cls(np.zeros(n_cells + 1, np.int64), np.empty(0, np.uint32), np.empty((0, width), dtype), originals)
 
     @property
     def sizes(self) -> Ids:
@@ -37,62 +44,97 @@ class InvertedLists:
     def cell(self, c: int) -> slice:
         return slice(self.offsets[c], self.offsets[c + 1])
 
-    def extend(self, cells: Ids, rows: Array | Rows) -> None:
-        """Put `rows` (n, width) into `cells` (n,), in place; their ids follow on.
+    def cells_of(self, rows: Ids) -> Ids:
+        """Return the cell of each of some rows (n,)."""
+        return np.searchsorted(self.offsets, rows, side="right") - 1
+
+    def extend(self, cells: Ids, rows: Array | Rows, ids: Ids | None = None, originals: Rows | None = None) -> None:
+        """Put `rows` (n, width) into `cells` (n,), in place; without `ids` (n,) they count on from the largest present.
 
         The arrays grow where they are and cells move up, the last one first: no second copy is held meanwhile.
         """
         n, order = len(self.ids), np.argsort(cells, kind="stable")
+        if ids is None:
+            ids = np.arange(len(rows)) + (int(self.ids.max()) + 1 if n else 0)
+        if originals is None:
+            originals = Rows(np.empty((len(rows), 0), np.float32))
         added = np.bincount(cells, minlength=len(self.sizes))
         ends = np.cumsum(added)
-        with kept_on_failure(self, "rows"):
-            self.rows, self.ids = grown(self.rows, n + len(rows)), grown(self.ids, n + len(rows))
+        with unchanged_on_failure(self):
+            self.ids = self.ids.astype(id_dtype(self.ids, ids), copy=False)
+            if self.originals.dtype == np.uint8 and not in_bytes(originals):
+                self.originals = self.originals.astype(np.float32)
+            for name in PER_ROW:
+                grow(self, name, n + len(rows))
         for c in reversed(np.flatnonzero(ends).tolist()):  # cells before the first one that grows stay where they are
             old, up = self.cell(c), ends[c] - added[c]
             middle, new = old.stop + up, order[up : ends[c]]
-            for array, values in ((self.rows, rows[new]), (self.ids, n + new)):
+            for array, values in ((self.ids, ids), (self.rows, rows), (self.originals, originals)):
                 array[old.start + up : middle] = array[old]
-                array[middle : middle + added[c]] = values
+                array[middle : middle + added[c]] = values[new]
         self.offsets = self.offsets + np.concatenate([[0], ends])
+
+    def rows_of(self, ids: Ids) -> Ids:
+        """Return the row of each of some ids (n,); -1 for those that are not here."""
+        there = np.flatnonzero(np.isin(self.ids, ids))
+        there = there[np.argsort(self.ids[there])]
+        places = np.searchsorted(self.ids[there], ids)
+        rows = np.append(there, -1)[places]
+        return np.where(np.append(self.ids[there], 0)[places] == ids, rows, -1)
+
+    def original(self, rows: Ids) -> FloatMatrix:
+        """Return the originals (n, d) of some rows (n,) in float32."""
+        places = rows if self.places is None else self.places[rows]
+        vectors: FloatMatrix = self.originals[places].astype(np.float32)
+        return vectors
+
+    def some(self, rows: Ids) -> InvertedLists:
+        """Return lists of some rows alone, (n,), ascending; the originals stay where they are."""
+        places = rows if self.places is None else self.places[rows]
+        offsets = np.searchsorted(rows, self.offsets)
+        return InvertedLists(offsets, self.ids[rows], self.rows[rows], self.originals, places)
+
+    def without(self, ids: Ids) -> InvertedLists:
+        """Return lists without the rows that have these ids, as they would be had those never come."""
+        kept = np.flatnonzero(~np.isin(self.ids, ids))
+        left, originals = self.some(kept), self.originals[kept]
+        if originals.dtype != np.uint8 and in_bytes(Rows(originals)):
+            originals = originals.astype(np.uint8)
+        return InvertedLists(left.offsets, left.ids.astype(id_dtype(left.ids), copy=False), left.rows, originals)
+
+
+def id_dtype(*ids: Array) -> type[np.unsignedinteger | np.signedinteger]:
+    """Return the smaller type, of two, that holds all ids."""
+    return np.uint32 if all(one.max(initial=0) < 2**32 for one in ids) else np.int64
 
 
 @contextmanager
-def kept_on_failure(holder: object, name: str) -> Iterator[None]:
-    """Give an array its old length again if what is done meanwhile fails: it may have grown in place."""
-    n = len(getattr(holder, name))
+def unchanged_on_failure(lists: InvertedLists) -> Iterator[None]:
+    """Give all arrays their old lengths again if what is done meanwhile fails: they may have grown in place."""
+    before = {name: (len(array), array.dtype) for name, array in vars(lists).items() if array is not None}
     try:
         yield
     except BaseException:
-        setattr(holder, name, getattr(holder, name)[:n])
+        for name, (n, dtype) in before.items():
+            setattr(lists, name, getattr(lists, name)[:n].astype(dtype, copy=False))
         raise
 
 
-def grown(array: Array, n: int) -> Array:
-    """Return the array (old n, ...) with room for n rows, where it stands if nothing else refers to it."""
+def grow(holder: object, name: str, n: int) -> None:
+    """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it."""
+    old, shape = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:])
     try:
-        array.resize((n, *array.shape[1:]))
+        getattr(holder, name).resize(shape)
     except ValueError:  # it is a view, or somebody has one
-        larger = np.empty((n, *array.shape[1:]), array.dtype)
-        larger[: len(array)] = array
-        return larger
-    return array
+        larger = np.empty(shape, getattr(holder, name).dtype)
+        larger[:old] = getattr(holder, name)
+        setattr(holder, name, larger)
 
 
-def appended(array: Array, rows: Rows) -> Array:
-    """Return the array with rows added at its end, converted part by part."""
-    n = len(array)
-    array = grown(array, n + len(rows))
-    for part in rows.parts():
-        array[n:][part] = rows[part]
-    return array
-
-
-def with_originals(originals: Array, rows: Rows) -> Array:
-    """Return the originals with rows added: as bytes as long as all are whole numbers from 0 to 255, else in float32."""
-    small = (len(originals) == 0 or originals.dtype == np.uint8) and all(in_bytes(rows[part]) for part in rows.parts())
-    return appended(originals.astype(np.uint8 if small else np.float32, copy=False), rows)
-
-
-def in_bytes(x: FloatMatrix) -> bool:
+def in_bytes(rows: Rows) -> bool:
     """Return whether all numbers are whole and from 0 to 255."""
+    return all(whole(rows[part]) for part in rows.parts())
+
+
+def whole(x: FloatMatrix) -> bool:
     return x.size == 0 or bool(x.min() >= 0 and x.max() <= 255 and (x == x.astype(np.uint8)).all())

@@ -7,49 +7,59 @@ give the same asymmetric distances.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import Codes, FloatMatrix, IdMatrix, Rows
+from mlpq._check import Codes, FloatMatrix, IdMatrix
 from mlpq._parallel import block, cut
 from mlpq.search import visits
 from mlpq.search.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
-from mlpq.search.distance import best, compacted, distances_to_pairs, pad
+from mlpq.search.distance import best, compacted, distances_to_pairs, pad, rounded
+from mlpq.search.lists import InvertedLists
 from mlpq.search.visits import Originals, Run, Sums
-
-if TYPE_CHECKING:
-    from mlpq.index import MultiLevelPQ
 
 KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
 FEW = 10  # queries that visit a cell, on average, from which on it is decoded
+
+
+class Decodes(Protocol):
+    """What the codes in the lists mean. With `look_up` and `radius`, as `codecs.codebooks` has them, it knows tables."""
+
+    def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
+        """Return the residuals (n, d) that codes (n, code_size) in some cells (n,) stand for."""
+
+    def norms(self, codes: Codes) -> FloatMatrix | None:
+        """Return what estimates take for the squared norms of residuals, (n,); None for those of the decoded ones."""
 
 
 class Scanner:
     """Scans cells for one batch of queries.
 
     Args:
-        index: a trained index.
-        x: (nq, d) the queries.
-        rerank: whether distances are to the originals in the end.
-
-    Attributes:
-        z: (nq, pca_dim) the queries in the coordinates of the codes.
+        lists: of the codes.
+        centroids: (n_cells, d), to which the residuals were taken.
+        codec: decodes the residuals.
+        z: (nq, d) the queries, in the coordinates of the codes.
+        ip: by inner products: distances are then -2 z.y.
+        originals: orders the shortlist anew, if given.
     """
 
-    def __init__(self, index: MultiLevelPQ, x: FloatMatrix, rerank: bool) -> None:
-        self.index, self.x = index, x
-        self.originals = Originals(x, partial(originals, index)) if rerank else None
-        self.z = index.reduction(x) if index.reduction else x
-        self.lists, self.centroids = index.lists, index.clusters.inner_centroids
+    def __init__(
+        self, lists: InvertedLists, centroids: FloatMatrix, codec: Any, z: FloatMatrix, ip: bool,
+        originals: Originals | None,
+    ) -> None:  # fmt: skip
+        self.lists, self.centroids, self.codec, self.z, self.ip = lists, centroids, codec, z, ip
+        self.originals = originals
+        self.plain = (
+            hasattr(codec, "look_up") and not ip
+        )  # distances to what is decoded, by tables where that is quicker
         self.kept: dict[tuple[int, int], Factor] = {}
 
-    def search(self, k: int, shortlist: int, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
-        """Return distances and ids of the k best among the cells probed; `originals` order the best `shortlist` anew."""
-        probes = self.index.clusters.probe(Rows(self.z), nprobe, n_outer_probe)
-        if probes.size >= FEW * len(self.centroids):
+    def search(self, probes: IdMatrix, k: int, shortlist: int) -> tuple[FloatMatrix, IdMatrix]:
+        """Return distances and ids of the k best in the cells `probes`; `originals` order the best `shortlist` anew."""
+        if not self.plain or probes.size >= FEW * len(self.centroids):
             return visits.search(self.lists, probes, k, shortlist, self, self.z.shape[1], self.originals)
         found = [self._search_one(q, probes[q], k, shortlist) for q in range(len(probes))]
         return np.concatenate([D for D, _ in found]), np.concatenate([I for _, I in found])
@@ -57,38 +67,49 @@ class Scanner:
     # ---- many queries: cell by cell ----------------------------------------------------------------------------
 
     def factors(self, run: Run) -> tuple[Factor, Factor]:
-        """Return both sides of the asymmetric distances; a batch meets each run twice, and the right side is kept if small."""
-        left = left_factor(self.z[run.queries], self.centroids[run.cells])
+        """Return both sides of the estimates; a batch meets each run twice, and the right side is kept if small."""
+        left = left_factor(self.z[run.queries], self.centroids[run.cells], ip=self.ip)
         start, stop = run.offsets[[0, -1]].tolist()
         right = self.kept.pop((start, stop), None)
         if right is None:
-            right = right_factor(self._decoded(np.repeat(run.owners, run.sizes), self.lists.rows[start:stop]))
+            codes = self.lists.rows[start:stop]
+            norms = 0 if self.ip else self.codec.norms(codes)
+            right = right_factor(self.codec.decode(np.repeat(run.owners, run.sizes), codes), norms=norms)
             if self.lists.rows.shape[0] * right.rows.shape[1] <= KEEP:
                 self.kept[start, stop] = right
         return left, right
 
     def sums(self, run: Run, pairs: Ids, rows: Ids) -> tuple[Floats, Floats]:
-        """Return asymmetric distances of pairs of a query and a row, and their errors; see `visits.Sums`."""
+        """Return the estimates for pairs of a query and a row, and their errors; see `visits.Sums`."""
+        if not self.plain:
+            return rounded(self.exact(run.queries[pairs], rows))
         start, stop = run.offsets[[0, -1]].tolist()
         some, j = compacted(rows - start, stop - start)
         some_pairs, i = compacted(pairs, len(run.queries))
         residuals = self.z[run.queries[some_pairs]] - self.centroids[run.cells[some_pairs]]
         cells = run.owners[np.searchsorted(run.offsets, some + start, side="right") - 1]
-        D = distances_to_pairs(residuals, self._decoded(cells, self.lists.rows[some + start]), i, j)
+        D = distances_to_pairs(residuals, self.codec.decode(cells, self.lists.rows[some + start]), i, j)
         return D, self._errors(D)
 
     def exact(self, queries: Ids, rows: Ids) -> npt.NDArray[np.float64]:
-        """Return asymmetric distances (n,) of these queries to these rows in float64."""
+        """Return the estimates (n,) for these queries and these rows in float64."""
         exact = np.empty(len(rows))
         for part in cut(len(rows), block() // (8 * self.z.shape[1])):
-            cells = np.searchsorted(self.lists.offsets, rows[part], side="right") - 1
-            residuals = np.subtract(self.z[queries[part]], self.centroids[cells], dtype=np.float64)
-            exact[part] = np.square(residuals - self._decoded(cells, self.lists.rows[rows[part]])).sum(axis=1)
+            cells, codes = self.lists.cells_of(rows[part]), self.lists.rows[rows[part]]
+            z, centroids = self.z[queries[part]], self.centroids[cells]
+            decoded = self.codec.decode(cells, codes)
+            if self.ip:
+                exact[part] = -2 * (z * np.add(centroids, decoded, dtype=np.float64)).sum(axis=1)
+                continue
+            exact[part] = np.square(np.subtract(z, centroids, dtype=np.float64) - decoded).sum(axis=1)
+            norms = self.codec.norms(codes)
+            if norms is not None:
+                exact[part] += norms - np.square(decoded, dtype=np.float64).sum(axis=1)
         return exact
 
     def _errors(self, D: Floats) -> Floats:
         """Return the rounding errors of asymmetric distances, at most: of sums, and of residuals no longer than these."""
-        longest = np.sqrt(D) + self.index.quantizers.radius
+        longest = np.sqrt(D) + self.codec.radius
         error = gamma(2)
         errors: Floats = rounding(D, self.z.shape[1]) + error * longest * (2 * np.sqrt(D) + error * longest)
         return errors
@@ -107,15 +128,14 @@ class Scanner:
         if self.originals:
             rows = rows[self._best_one(q, shortlist, D, error, rows, self, ordered=False)[1]]
             queries, numbers = np.full(len(rows), q), np.arange(len(rows))
-            D = distances_to_pairs(self.x, self.originals.vectors(rows), queries, numbers)
-            error = rounding(D, self.x.shape[1])
+            D = distances_to_pairs(self.originals.x, self.originals.vectors(rows), queries, numbers)
+            error = rounding(D, self.originals.x.shape[1])
         else:
-            D = distances_to_pairs(
-                residuals, self._decoded(cells[ranks], self.lists.rows[rows]), ranks, np.arange(len(rows))
-            )
+            decoded = self.codec.decode(cells[ranks], self.lists.rows[rows])
+            D = distances_to_pairs(residuals, decoded, ranks, np.arange(len(rows)))
             error = self._errors(D)
         D, chosen = self._best_one(q, k, D, error, rows, self.originals or self)
-        return pad(D[None], self.lists.ids[rows[chosen]][None], k)
+        return pad(D[None], self.lists.ids[rows[chosen]].astype(np.int64)[None], k)
 
     def _best_one(
         self, q: int, k: int, D: Floats, error: Floats, rows: Ids, sums: Sums, ordered: bool = True
@@ -133,8 +153,9 @@ class Scanner:
 
         With them come their distances, and the errors of these at most.
         """
-        D, d = self._by_tables(residuals, cells), residuals.shape[1]
-        squares = np.einsum("ij,ij->i", residuals, residuals) + self.index.quantizers.radius**2
+        codes = [self.lists.rows[self.lists.cell(c)] for c in cells.tolist()]
+        D, d = self.codec.look_up(residuals, cells, codes), residuals.shape[1]
+        squares = np.einsum("ij,ij->i", residuals, residuals) + self.codec.radius**2
         # Of entries, of their sum, and of the residual's square.
         error = np.repeat((4 * gamma(2 * d + 16) * squares + reach(0, d)).astype(np.float32), sizes)
         if shortlist >= len(D):
@@ -142,24 +163,3 @@ class Scanner:
         limit = reach(np.partition(D + error, shortlist - 1)[shortlist - 1], d)
         places = np.flatnonzero(D - error <= limit)
         return places, D[places], error[places]
-
-    def _by_tables(self, residuals: FloatMatrix, cells: Ids) -> Floats:
-        """Return the distances of one query, by its residuals, to all codes of some cells, whose products are shared."""
-        owners = self.index.codebook_of_cell[cells]
-        codes = [self.lists.rows[self.lists.cell(c)] for c in cells.tolist()]
-        D = [np.empty(0, np.float32)] * len(cells)
-        for owner in set(owners.tolist()):
-            places = np.flatnonzero(owners == owner).tolist()
-            found = self.index.quantizers[owner]._look_up(residuals[places], [codes[i] for i in places])
-            for i, D_i in zip(places, found, strict=True):
-                D[i] = D_i
-        return np.concatenate([np.empty(0, np.float32), *D])  # an outer cluster may hold no cell
-
-    def _decoded(self, cells: Ids, codes: Codes) -> FloatMatrix:
-        return self.index.quantizers.decode(self.index.codebook_of_cell[cells], codes)
-
-
-def originals(index: MultiLevelPQ, rows: Ids) -> FloatMatrix:
-    """Return the vectors (n, d), as they came, whose codes stand in some rows (n,) of the lists."""
-    vectors: FloatMatrix = index.originals[index.lists.ids[rows]].astype(np.float32)
-    return vectors

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import MANY, block, blocks, in_threads
 from mlpq.search.bounds import Factor, Floats, Ids, reach, rounding, within_reach
-from mlpq.search.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs
+from mlpq.search.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs, rounded, sortable
 from mlpq.search.lists import InvertedLists
 
 PIECE = 1 << 22  # numbers in a piece of a cell, at most
@@ -113,19 +113,22 @@ class Originals:
 
     Args:
         vectors: the (n, d) float32 vectors of some rows (n,).
+        ip: by inner products.
     """
 
-    def __init__(self, x: FloatMatrix, vectors: Callable[[Ids], FloatMatrix]) -> None:
-        self.x, self.vectors = x, vectors
+    def __init__(self, x: FloatMatrix, vectors: Callable[[Ids], FloatMatrix], ip: bool) -> None:
+        self.x, self.vectors, self.ip = x, vectors, ip
 
     def sums(self, run: Run, pairs: Ids, rows: Ids) -> tuple[Floats, Floats]:
+        if self.ip:
+            return rounded(self.exact(run.queries[pairs], rows))
         some, j = compacted(rows - run.offsets[0], int(run.offsets[-1] - run.offsets[0]))  # each row is fetched once
         D = distances_to_pairs(self.x, self.vectors(some + run.offsets[0]), run.queries[pairs], j)
         return D, rounding(D, self.x.shape[1])
 
     def exact(self, queries: Ids, rows: Ids) -> npt.NDArray[np.float64]:
         some, j = np.unique(rows, return_inverse=True)
-        return exact_to_pairs(self.x, self.vectors(some), queries, j)
+        return exact_to_pairs(self.x, self.vectors(some), queries, j, ip=self.ip)
 
 
 def search(
@@ -178,7 +181,7 @@ def search(
     return ordered(found, len(probes), k, lists.ids, originals or rows)
 
 
-def ordered(found: list[Found], nq: int, k: int, ids: Ids, by: Sums) -> tuple[FloatMatrix, IdMatrix]:
+def ordered(found: list[Found], nq: int, k: int, ids: Array, by: Sums) -> tuple[FloatMatrix, IdMatrix]:
     """Return distances and ids of the k nearest candidates of each query, (nq, k), in exact order."""
     summed: list[tuple[Ids, Ids, Floats, Floats]] = []
 
@@ -246,10 +249,10 @@ def within(run: Run, left: Factor, right: Factor, limits: Floats, k: int) -> Fou
         i, j = own.stop, other.stop
     all_pairs, all_rows, all_low = np.concatenate(pairs), np.concatenate(rows), np.concatenate(low)
     high = all_low + left.allowance[all_pairs] + right.allowance[all_rows]
-    return Found(run, all_pairs, all_rows + run.offsets[0], np.maximum(all_low, 0), np.maximum(high, 0))
+    return Found(run, all_pairs, all_rows + run.offsets[0], all_low, high)
 
 
-def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
+def uncrowded(found: Found, k: int, ids: Array, rows: Compares) -> Found:
     """Return the candidates; of a pair with very many, just the k nearest: there products say too little, or all are level."""
     crowded = np.bincount(found.pairs, minlength=len(found.run.queries)) > max(CROWD * k, MANY)
     if not crowded.any():
@@ -257,7 +260,7 @@ def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
     some = np.flatnonzero(crowded[found.pairs])
     hits = found.some(some)
     D, error = rows.sums(found.run, hits.pairs, hits.rows)
-    hits = hits._replace(low=np.maximum(D - error, 0), high=D + error)
+    hits = hits._replace(low=D - error, high=D + error)
 
     def exact(part: Ids) -> npt.NDArray[np.float64]:
         return rows.exact(hits.queries[part], hits.rows[part])
@@ -269,7 +272,7 @@ def uncrowded(found: Found, k: int, ids: Ids, rows: Compares) -> Found:
     return found.some(kept)
 
 
-def shortlisted(found: list[Found], nq: int, shortlist: int, ids: Ids, rows: Compares) -> list[Found]:
+def shortlisted(found: list[Found], nq: int, shortlist: int, ids: Array, rows: Compares) -> list[Found]:
     """Return the nearest candidates of each query, just as many as asked for."""
     queries, numbers = joined([f.queries for f in found], np.int64), joined([f.rows for f in found], np.int64)
     low, high = joined([f.low for f in found], np.float32), joined([f.high for f in found], np.float32)
@@ -286,12 +289,13 @@ def shortlisted(found: list[Found], nq: int, shortlist: int, ids: Ids, rows: Com
 def last_of_each(found: list[Found], nq: int, k: int) -> Floats:
     """Return what the k-th smallest distance of each query is at most, (nq,); +inf where it has fewer."""
     queries, high = joined([f.queries for f in found], np.int64), joined([f.high for f in found], np.float32)
-    keys = queries << 32 | high.view(np.int32)  # bits of floats that are not negative sort as the floats do
+    keys = (queries << 32) + sortable(high)
     keys.sort()
     counts = np.bincount(queries, minlength=nq)
     limit = np.full(nq, np.inf, np.float32)
     enough = np.flatnonzero(counts >= k)
-    limit[enough] = keys[(np.cumsum(counts) - counts)[enough] + k - 1].astype(np.int32).view(np.float32)
+    last = keys[(np.cumsum(counts) - counts)[enough] + k - 1].astype(np.int32)
+    limit[enough] = sortable(last.view(np.float32)).view(np.float32)
     return limit
 
 

@@ -132,7 +132,7 @@ def query_labels() -> Array:
 def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
     """Return an index with one codebook; all share the originals, which would be most of its bytes."""
     index = MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, codebooks="global").train(ds.xb).add(ds.xb)
-    index.keep_originals, index.originals = True, ds.xb
+    index.keep_originals, index.lists.originals, index.lists.places = True, ds.xb, index.lists.ids.astype(np.int64)
     return index
 
 

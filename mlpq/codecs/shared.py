@@ -1,0 +1,56 @@
+"""One codec for the residuals of all cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Self
+
+import numpy as np
+
+from mlpq._check import Array, Codes, FloatMatrix
+from mlpq._parallel import blocks, in_threads
+from mlpq.codecs import Codec
+from mlpq.search.lists import Ids
+
+
+class Shared:
+    """Any trained codec in the place of `Codebooks`: the cell makes no difference.
+
+    Attributes:
+        codec: the codec.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    @classmethod
+    def restored(cls, codec: Codec, arrays: Mapping[str, Array]) -> Self:
+        """Return what `arrays` returned, in a codec with the same settings."""
+        prefix = "codec_"
+        own = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        codec.restore(own)
+        return cls(codec)
+
+    def encode(self, cells: Ids, residuals: FloatMatrix) -> Codes:
+        """Return the codes (n, code_size) of residuals (n, d)."""
+        codes = np.empty((len(residuals), self.codec.code_size), np.uint8)
+
+        def encode(rows: slice) -> None:
+            codes[rows] = self.codec.encode(residuals[rows])
+
+        in_threads(encode, blocks(len(residuals), 16 * self.codec.d))
+        return codes
+
+    def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
+        """Return what codes (n, code_size) stand for, (n, d)."""
+        decoded: FloatMatrix = self.codec.decode(codes)
+        return decoded
+
+    def norms(self, codes: Codes) -> FloatMatrix | None:
+        """Return what is in the place of the squared norms of the decoded, (n,), if the codec has something else there."""
+        own: FloatMatrix | None = self.codec.norms(codes) if hasattr(self.codec, "norms") else None
+        return own
+
+    def arrays(self) -> dict[str, Array]:
+        """Return what it holds, by component."""
+        return {f"codec_{name}": array for name, array in self.codec.arrays().items()}

@@ -1,0 +1,179 @@
+"""What training learns: how vectors are turned, into which cell each falls, and how its residual is written down."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mlpq import _check
+from mlpq._check import METRICS, Array, Codes, FloatMatrix, IdMatrix, Metric, Rows
+from mlpq.clustering import TwoLevelKMeans, sample
+from mlpq.codecs import Codec
+from mlpq.codecs.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner
+from mlpq.codecs.pq import ProductQuantizer
+from mlpq.codecs.rotation import KINDS, Kind, Rotation
+from mlpq.codecs.shared import Shared
+from mlpq.search.lists import Ids
+
+RESIDUALS = 1 << 16  # of a sample, on which a codec is trained
+OF_PQ = ("m", "nbits", "codebooks", "codebook_dtype")
+
+
+class Model:
+    """Everything of an index but the vectors: see `MultiLevelPQ`, which says what the arguments are."""
+
+    def __init__(
+        self,
+        d: int,
+        n_inner: int,
+        n_outer: int,
+        *,
+        m: int | None,
+        nbits: int | None,
+        codebooks: Owner | None,
+        codebook_dtype: CodebookDtype | None,
+        niter: int,
+        seed: int,
+        pca_dim: int | None,
+        metric: Metric,
+        rotation: Kind | None,
+        codec: Codec | None,
+    ) -> None:
+        self.d = _check.integer(d, "d", 1)
+        self.pca_dim = None if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, self.d)
+        self.metric = _check.one_of(metric, "metric", METRICS)
+        self.rotation = rotation and _check.one_of(rotation, "rotation", KINDS)
+        if pca_dim is not None and rotation is None:
+            self.rotation = "pca"
+        self.clusters = TwoLevelKMeans(self.pca_dim or d, n_inner, n_outer, niter=niter, seed=seed)
+        self.niter, self.seed = self.clusters.inner.niter, self.clusters.inner.seed
+        if codec is None:
+            pq = ProductQuantizer(self.clusters.d, 8 if m is None else m, 8 if nbits is None else nbits, seed=seed)
+            self.m, self.nbits, self.code_size = pq.m, pq.nbits, pq.code_size
+            self.codebooks = _check.one_of(codebooks or "global", "codebooks", OWNERS)
+            self.codebook_dtype = _check.one_of(codebook_dtype or "float32", "codebook_dtype", DTYPES)
+        else:
+            given = {"m": m, "nbits": nbits, "codebooks": codebooks, "codebook_dtype": codebook_dtype}
+            self._use(codec, [name for name, value in given.items() if value is not None])
+        self.codec = codec
+        self.reduction: Rotation | None = None
+        self._coder: Codebooks | Shared | None = None
+
+    def _use(self, codec: Codec, given: list[str]) -> None:
+        if given:
+            raise ValueError(f"{', '.join(given)} may not be given with a codec, which says what is written down")
+        if not isinstance(codec, Codec):
+            raise TypeError(f"codec must be a codec, such as mlpq.ScalarQuantizer(d); got {type(codec).__name__}")
+        if codec.d != self.clusters.d:
+            raise ValueError(f"codec must have d={self.clusters.d}, that of the vectors it encodes; got d={codec.d}")
+        if codec.is_trained:
+            raise ValueError("codec must be untrained: the index trains it on residuals")
+        self.code_size = codec.code_size
+
+    @property
+    def is_trained(self) -> bool:
+        return self._coder is not None
+
+    @property
+    def quantizers(self) -> Codebooks:
+        """The `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; empty before `train`."""
+        if isinstance(self._coder, Codebooks):
+            return self._coder
+        if self.codec is not None:
+            raise AttributeError("an index with a codec of its own has no codebooks: see its attribute codec")
+        return Codebooks.none(self.clusters.d, self.m, self.nbits)
+
+    @property
+    def codebook_of_cell(self) -> Ids:
+        """(n_inner,) int64, which of the `quantizers` encodes each inner cell; empty before `train`."""
+        return self.quantizers.of_cell
+
+    def _learn(self, x: Rows, progress: bool) -> None:
+        """Learn axes, cells and codes from x (n, d); after an error or Ctrl-C nothing has changed."""
+        if self.codec is None:
+            _check.enough(len(x), self.nbits)
+        if (reduction := self._rotation()) is not None:
+            x = Rows(reduction.train(x)(x))
+        old = self.clusters
+        clusters = TwoLevelKMeans(old.d, old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
+        with tqdm(total=2 * self.niter, desc="cells", disable=not progress) as bar:
+            clusters._fit(x, bar.update)
+            cells = clusters.assign(x)
+            bar.set_description("codes")
+            coder = self._coder_of(x, cells, clusters, bar)
+        self.clusters, self.reduction, self._coder = clusters, reduction, coder
+        self.codec = coder.codec if isinstance(coder, Shared) else None
+
+    def _rotation(self) -> Rotation | None:
+        """Return the rotation that is asked for, untrained."""
+        if self.rotation is None:
+            return None
+        parts = {"m": self.m, "nbits": self.nbits} if self.codec is None else {"m": 1}
+        centred = self.metric != "ip"  # inner products are taken from the origin
+        return Rotation(self.d, self.pca_dim, kind=self.rotation, **parts, seed=self.seed, centred=centred)
+
+    def _coder_of(self, x: Rows, cells: Ids, clusters: TwoLevelKMeans, bar: tqdm[Any]) -> Codebooks | Shared:
+        """Return what encodes residuals, trained on those of x (n, d) in some cells (n,)."""
+        if self.codec is not None:
+            some = sample(len(x), RESIDUALS, self.seed)
+            return Shared(deepcopy(self.codec).train(x[some] - clusters.inner_centroids[cells[some]]))
+
+        def step(owners: int) -> None:
+            bar.total = 2 * self.niter + owners
+            bar.update()
+
+        pq = ProductQuantizer(clusters.d, self.m, self.nbits, seed=self.seed)
+        return Codebooks.train(pq, x, cells, clusters, self.codebooks, self.codebook_dtype, step)
+
+    @property
+    def _coded(self) -> Codebooks | Shared:
+        _check.trained(self._coder is not None, type(self).__name__, "add or search")
+        return self._coder  # type: ignore[return-value]
+
+    def _encode(self, x: FloatMatrix) -> tuple[Ids, Codes]:
+        """Return the cells (n,) and the codes (n, code_size) of x (n, d)."""
+        z = self.reduction(x) if self.reduction else x
+        cells = self.clusters.assign(Rows(z))
+        return cells, self._coded.encode(cells, z - self.clusters.inner_centroids[cells])
+
+    def _decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
+        """Return what codes (n, code_size) in some cells (n,) stand for, (n, d)."""
+        z = self._coded.decode(cells, codes) + self.clusters.inner_centroids[cells]
+        return self.reduction.inverse(z) if self.reduction else z
+
+    def _probe(self, z: FloatMatrix, nprobe: int, n_outer_probe: int | None) -> IdMatrix:
+        """Return the cells (nq, nprobe) that queries z (nq, pca_dim) look into, the best first; -1 for none."""
+        return self.clusters._probe(Rows(z), nprobe, n_outer_probe, ip=self.metric == "ip")
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the arguments that make an index like this, as plain words and numbers."""
+        names = ("d", "niter", "seed", "pca_dim", "metric", "rotation")
+        settings = {"n_inner": self.clusters.n_inner, "n_outer": self.clusters.n_outer}
+        settings |= {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.codec is None:
+            return settings | {name: getattr(self, name) for name in OF_PQ}
+        return settings | {"codec": {"kind": type(self.codec).__name__, **self.codec.settings()}}
+
+    def _learned(self) -> dict[str, Array]:
+        """Return what was learned, by component."""
+        arrays = self._coder.arrays() if self._coder else {}
+        arrays |= {
+            "inner_centroids": self.clusters.inner_centroids,
+            "outer_centroids": self.clusters.outer_centroids,
+            "inner_to_outer": self.clusters.inner_to_outer,
+        }
+        return arrays | ({"mean": self.reduction.mean, "axes": self.reduction.axes} if self.reduction else {})
+
+    def _restore(self, arrays: dict[str, Array]) -> None:
+        """Take over what `_learned` returned."""
+        clusters = self.clusters
+        clusters.inner.centroids, clusters.outer.centroids = arrays["inner_centroids"], arrays["outer_centroids"]
+        clusters.inner_to_outer = arrays["inner_to_outer"]
+        if self.codec is None:
+            self._coder = Codebooks(arrays["codebooks"], arrays["codebook_ranges"], arrays["codebook_of_cell"])
+        else:
+            self._coder = Shared.restored(self.codec, arrays)
+        if (reduction := self._rotation()) is not None:
+            self.reduction = reduction.restore(arrays["mean"], arrays["axes"])
