@@ -91,9 +91,12 @@ class Rows:
         return [slice(0, len(self))] if as_it_is else parts(self.array)
 
 
-def parts(x: Array, numbers: int = CHUNK) -> list[slice]:
-    """Cut the rows of x (n, d) into one slice or more, none with more `numbers` than that unless it is a single row."""
-    n, step = len(x), max(1, numbers // x.shape[1])
+def parts(x: Array, numbers: int | None = None) -> list[slice]:
+    """Cut the rows of x (n, d) into one slice or more, none of more than so many `numbers` unless it is a single row.
+
+    Without it, `CHUNK` is meant.
+    """
+    n, step = len(x), max(1, (numbers or CHUNK) // max(1, x[:1].size))
     return [slice(start, min(start + step, n)) for start in range(0, max(1, n), step)]
 
 

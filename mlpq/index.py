@@ -102,9 +102,8 @@ class MultiLevelPQ(Model):
     def __repr__(self) -> str:
         usual = {"niter": 20, "seed": 0, "metric": "l2", "codebook_dtype": "float32", "keep_originals": False}
         usual |= {"rotation": "pca"} if self.pca_dim else {}
-        facts = (
-            self._settings() | {"keep_originals": self.keep_originals} | ({"codec": self.codec} if self.codec else {})
-        )
+        facts = {"d": self.d} | self._settings() | {"keep_originals": self.keep_originals}
+        facts |= {"codec": self.codec} if self.codec else {}
         facts = {name: value for name, value in facts.items() if usual.get(name) != value}
         return shown(self, **facts, **({"ntotal": self.ntotal} if self.is_trained else {"trained": False}))
 
@@ -232,7 +231,7 @@ class MultiLevelPQ(Model):
         shortlist = max(1, rerank) * k
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
         for part in batches(len(x), visits.entries(lists, nprobe, shortlist, self.clusters.d)):
-            z = self.reduction(x[part]) if self.reduction else x[part]
+            z = self._turned(x[part])
             originals = visits.Originals(x[part], lists.original, ip) if rerank else None
             scanner = Scanner(lists, self.clusters.inner_centroids, self._coder, z, ip, originals)
             D[part], I[part] = scanner.search(self._probe(z, nprobe, n_outer_probe), k, shortlist)

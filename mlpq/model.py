@@ -132,9 +132,13 @@ class Model:
         _check.trained(self._coder is not None, type(self).__name__, "add or search")
         return self._coder  # type: ignore[return-value]
 
+    def _turned(self, x: FloatMatrix) -> FloatMatrix:
+        """Return x (n, d) in the coordinates of cells and codes, (n, pca_dim)."""
+        return self.reduction(x) if self.reduction else x
+
     def _encode(self, x: FloatMatrix) -> tuple[Ids, Codes]:
         """Return the cells (n,) and the codes (n, code_size) of x (n, d)."""
-        z = self.reduction(x) if self.reduction else x
+        z = self._turned(x)
         cells = self.clusters.assign(Rows(z))
         return cells, self._coded.encode(cells, z - self.clusters.inner_centroids[cells])
 

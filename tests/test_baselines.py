@@ -82,8 +82,8 @@ def test_bytes() -> None:
     x = RNG.standard_normal((100, 5))
     assert mlpq.ExactIndex(5).add(x).memory() == {"originals": 100 * 5 * 4}
     memory = mlpq.KMeansIndex(5, 4).train(x).add(x).memory()
-    assert memory == {"originals": 2000, "ids": 800, "list_offsets": 40, "centroids": 80}
-    assert memory.total == 2920
+    assert memory == {"originals": 2000, "ids": 400, "list_offsets": 40, "centroids": 80}
+    assert memory.total == 2520
 
 
 @pytest.mark.parametrize("k", [1, 7, 300])

@@ -11,7 +11,7 @@ import pytest
 
 import mlpq
 from mlpq import _check
-from mlpq.search import lists
+from mlpq.search import exact, lists
 
 X = np.random.default_rng(0).integers(0, 200, (400, 8)).astype(np.float32)
 MORE = X[::-1][:150] + 1
@@ -82,7 +82,13 @@ def test_parts_are_copied_as_well(part: Any) -> None:
 
 def test_arrays_that_somebody_holds_stay_as_they_are() -> None:
     index = MAKERS["with originals"]()
-    held = [index.lists.rows, index.lists.ids, index.lists.offsets, index.originals[:5], memoryview(index.lists.ids)]
+    held = [
+        index.lists.rows,
+        index.lists.ids,
+        index.lists.offsets,
+        index.lists.originals[:5],
+        memoryview(index.lists.ids),
+    ]
     before = [np.array(array) for array in held]
     index.add(MORE)
     assert all(np.array_equal(array, old) for array, old in zip(held, before, strict=True))
@@ -102,18 +108,18 @@ def test_adding_that_fails_adds_nothing(kind: str, failing: int, monkeypatch: py
     index, other = MAKERS[kind](), MAKERS[kind]()
     calls = []
 
-    def in_place(array: Any, n: int) -> Any:
+    def in_place(holder: Any, name: str, n: int) -> None:
         if len(calls) == failing and kind != "ExactIndex":
             raise MemoryError("no memory")
         calls.append(n)
+        array = getattr(holder, name)
         array.resize((n, *array.shape[1:]), refcheck=False)
-        return array
 
     def parts(_: Any) -> Any:
         raise MemoryError("no memory")
 
     with monkeypatch.context() as patched:
-        patched.setattr(lists, "grown", in_place)
+        patched.setattr(exact if kind == "ExactIndex" else lists, "grow", in_place)
         if kind == "ExactIndex":
             patched.setattr(_check.Rows, "parts", parts)
         with pytest.raises(MemoryError, match="no memory"):
@@ -150,16 +156,16 @@ def test_copies_of_an_index_whose_originals_are_in_a_file(way: str, tmp_path: Pa
         (mlpq.FaissIndex(8, "Flat").add(X), "FaissIndex(d=8, factory='Flat', ntotal=400)"),
         (
             mlpq.MultiLevelPQ(784),
-            "MultiLevelPQ(d=784, n_inner=100, n_outer=10, m=8, nbits=8, codebooks='inner', trained=False)",
+            "MultiLevelPQ(d=784, n_inner=100, n_outer=10, m=8, nbits=8, codebooks='global', trained=False)",
         ),
         (
             MAKERS["MultiLevelPQ"](),
-            "MultiLevelPQ(d=8, n_inner=4, n_outer=2, m=4, nbits=4, codebooks='inner', ntotal=400)",
+            "MultiLevelPQ(d=8, n_inner=4, n_outer=2, m=4, nbits=4, codebooks='global', ntotal=400)",
         ),
         (
             mlpq.MultiLevelPQ(8, 4, 2, m=2, pca_dim=4, keep_originals=True, codebook_dtype="uint8"),
-            "MultiLevelPQ(d=8, n_inner=4, n_outer=2, m=2, nbits=8, codebooks='inner', pca_dim=4, keep_originals=True, "
-            "codebook_dtype='uint8', trained=False)",
+            "MultiLevelPQ(d=8, n_inner=4, n_outer=2, pca_dim=4, m=2, nbits=8, codebooks='global', "
+            "codebook_dtype='uint8', keep_originals=True, trained=False)",
         ),
     ],
 )

@@ -116,7 +116,7 @@ def test_search_by_codes_is_exact_among_what_the_codes_say(
     index.train(xb).add(xb)
     lists, centroids = index.lists, index.clusters.inner_centroids
     cells = np.repeat(np.arange(6), lists.sizes)
-    decoded = index.quantizers.decode(index.codebook_of_cell[cells], lists.rows)
+    decoded = index.quantizers.decode(cells, lists.rows)
     place = np.argsort(lists.ids)
     by_code = np.array([np.square(q.astype(float) - centroids[cells] - decoded).sum(axis=1) for q in xq])[:, place]
     probes = index.clusters.probe(xq, nprobe)

@@ -124,7 +124,7 @@ def test_a_cell_is_a_slice_in_order_of_ids(blobs: mlpq.Dataset) -> None:
 
 def test_small_cells_borrow_a_codebook(blobs: mlpq.Dataset) -> None:
     # 4,000 points in 40 cells: cells of about 100, of which none has the 256 that 8 bits need; most outer ones have.
-    index = build(blobs, n_inner=40, n_outer=6, nbits=8)
+    index = build(blobs, n_inner=40, n_outer=6, nbits=8, codebooks="inner")
     clusters = index.clusters
     cells = np.bincount(clusters.assign(blobs.xb), minlength=40)
     outer = np.array([cells[clusters.inner_to_outer == o].sum() for o in range(6)])
@@ -223,14 +223,14 @@ def test_one_progress_bar_on_request(blobs: mlpq.Dataset, capfd: pytest.CaptureF
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
     index.train(blobs.xb, progress=True)
-    assert "codebooks: 100%" in capfd.readouterr().err
+    assert "codes: 100%" in capfd.readouterr().err
 
 
 def test_bytes_are_counted_component_by_component(blobs: mlpq.Dataset) -> None:
     index = build(blobs, n_inner=20, keep_originals=True, codebooks="global")
     assert index.memory() == {
         "codes": 4000 * 4,  # 6 sub-codes of 5 bits are 30 bits
-        "ids": 4000 * 8,
+        "ids": 4000 * 4,
         "list_offsets": 21 * 8,
         "codebooks": 32 * 24 * 4,
         "codebook_of_cell": 20 * 8,

@@ -227,5 +227,5 @@ def test_originals_are_bytes_where_that_loses_nothing(numbers: list[float], dtyp
     index = mlpq.MultiLevelPQ(2, 2, 1, m=1, nbits=1, keep_originals=True).train([[0.0, 0], [9, 9], [0, 1]])
     x = np.vstack([np.full((before, 2), 200.0), [numbers]])
     index.add(x[:before]).add(x[before:])
-    assert index.originals.dtype == dtype
-    assert np.array_equal(index.originals, x.astype(np.float32))
+    assert index.lists.originals.dtype == dtype
+    assert np.array_equal(index.lists.original(index.lists.rows_of(np.arange(len(x)))), x.astype(np.float32))

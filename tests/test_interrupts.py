@@ -23,7 +23,7 @@ before = index.search(x[:50], 10, nprobe=3)
 CHECK = """
 after = index.search(x[:50], 10, nprobe=3)
 assert all(np.array_equal(a, b) for a, b in zip(before, after))
-assert index.ntotal == 100_000 and len(index.originals) == 100_000
+assert index.ntotal == 100_000 and len(index.lists.originals) == 100_000
 print("as before")
 """
 
@@ -117,7 +117,7 @@ def test_interrupted_adding_adds_all_or_nothing(kernel: Kernel) -> None:
     kernel.interrupt("while True: index.add(part)")
     kernel.run("""
 n = index.ntotal // len(part)
-assert index.ntotal == n * len(part) == len(index.originals)
+assert index.ntotal == n * len(part) == len(index.lists.originals)
 other = mlpq.MultiLevelPQ(64, 40, 6, keep_originals=True).train(part)
 for _ in range(n): other.add(part)
 assert all(np.array_equal(a, other._arrays()[name]) for name, a in index._arrays().items())

@@ -200,7 +200,7 @@ def test_bytes_are_predicted_and_work_does_not_change_its_input(problem: Problem
     index = problem.build()
     index.search(problem.xq, problem.k, **problem.search)
     assert all(np.array_equal(x, old) for x, old in zip(problem[:3], before, strict=True))
-    if index.quantizers.stored.shape[0] == 1 and index.originals.dtype == np.float32:
+    if index.quantizers.stored.shape[0] == 1 and index.lists.originals.dtype == np.float32:
         sizes = {key: value for key, value in problem.index.items() if key not in ("n_inner", "n_outer", "codebooks")}
         cells = problem.index["n_inner"], problem.index["n_outer"]
         predicted = mlpq.predict_memory(len(problem.xb), index.d, *cells, codebooks="global", **sizes)

@@ -53,7 +53,7 @@ def test_counted_bytes_are_the_file_size(trained: dict[str, mlpq.MultiLevelPQ], 
     trained[owner].save(path)
     assert path.stat().st_size == pytest.approx(trained[owner].memory().total, rel=0.05)
     bare = mlpq.MultiLevelPQ.load(path)
-    bare.keep_originals, bare.originals = False, bare.originals[:0]
+    bare.keep_originals, bare.lists.originals = False, bare.lists.originals[:, :0]
     bare.save(path)
     assert path.stat().st_size == pytest.approx(bare.memory().total, rel=0.05)
 

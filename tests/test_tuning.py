@@ -30,7 +30,7 @@ def test_predicted_memory_of_any_size() -> None:
     memory = mlpq.predict_memory(10**12, 784, 10**9, 10**4, m=56, codebooks="global")
     assert memory["codes"] == 56 * 10**12
     assert memory["ids"] == 8 * 10**12
-    assert mlpq.predict_memory(0, 784)["codebooks"] == 100 * 256 * 784 * 4
+    assert mlpq.predict_memory(0, 784)["codebooks"] == 256 * 784 * 4
     for bad in ({"n": -1}, {"m": 5}, {"codebooks": "each"}):
         with pytest.raises(ValueError, match="must"):
             mlpq.predict_memory(**{"n": 10, "d": 784, **bad})

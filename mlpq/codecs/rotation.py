@@ -40,7 +40,7 @@ class Rotation:
 
     def train(self, x: Rows) -> Self:
         """Find the dim directions of largest variance of x (n, d), and deal them out to m sub-vectors."""
-        part = x[sample(len(x), POINTS, self.seed)]
+        part = np.asarray(x)[sample(len(x), POINTS, self.seed)]
         mean = part.mean(axis=0, dtype=np.float64).astype(np.float32)
         if not self.centred:
             mean[:] = 0

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from mlpq import _check
-from mlpq._check import Array, FloatMatrix, IdMatrix, Rows
+from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import blocks
 from mlpq.index import MultiLevelPQ
 
@@ -262,16 +262,16 @@ def error_decomposition(
         TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.
     """
     k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
-    x, true = _check.matrix(xq, "xq", index.d), _check.ids(gt, "gt")[:, :k]
-    if true.size and (true.min() < 0 or true.max() >= index.ntotal):
-        raise ValueError(f"gt must hold ids from 0 to {index.ntotal - 1}; got {true.min()} to {true.max()}")
+    nprobe = min(_check.integer(nprobe, "nprobe", 1), index.clusters.n_inner)
+    x, true = _check.matrix(xq, "xq", index.d, metric=index.metric), _check.ids(gt, "gt")[:, :k]
+    rows = index.lists.rows_of(true.ravel())
+    if (rows < 0).any():
+        raise ValueError(f"gt must hold ids of the index; {true.ravel()[rows < 0][0]} is none")
     search = partial(index.search, x, nprobe=nprobe, n_outer_probe=n_outer_probe)
     _, I = search(k, rerank=rerank)
     found = _found(I, true, k, k)
-    cell_of_id = np.empty(index.ntotal, np.int64)
-    cell_of_id[index.lists.ids] = np.repeat(np.arange(index.clusters.n_inner), index.lists.sizes)
-    probes = index.clusters.probe(Rows(index.reduction(x) if index.reduction else x), nprobe, n_outer_probe)
-    visited = (cell_of_id[true][:, :, None] == probes[:, None, :]).any(axis=2)
+    probes = index._probe(index._turned(x), nprobe, n_outer_probe)
+    visited = (index.lists.cells_of(rows).reshape(true.shape)[:, :, None] == probes[:, None, :]).any(axis=2)
     listed = visited
     if rerank:
         r = min(rerank * k, index.ntotal)

@@ -30,7 +30,7 @@ def predict_memory(
     *,
     m: int = 8,
     nbits: int = 8,
-    codebooks: Owner = "inner",
+    codebooks: Owner = "global",
     keep_originals: bool = False,
     pca_dim: int | None = None,
     codebook_dtype: CodebookDtype = "float32",
@@ -63,7 +63,7 @@ def predict_memory(
     itemsize = np.dtype(_check.one_of(codebook_dtype, "codebook_dtype", DTYPES)).itemsize
     sizes = {
         "codes": n * pq.code_size,
-        "ids": n * 8,
+        "ids": n * (4 if n <= 2**32 else 8),
         "codebooks": n_codebooks * pq.ksub * dim * itemsize,
         "codebook_ranges": n_codebooks * pq.m * 8 if codebook_dtype == "uint8" else 0,
         "originals": n * d * 4 if keep_originals else 0,

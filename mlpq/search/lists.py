@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import Array, FloatMatrix, Rows
+from mlpq._check import Array, FloatMatrix, Rows, parts
 
 Ids = npt.NDArray[np.int64]
 
@@ -71,7 +71,9 @@ class InvertedLists:
             middle, new = old.stop + up, order[up : ends[c]]
             for array, values in ((self.ids, ids), (self.rows, rows), (self.originals, originals)):
                 array[old.start + up : middle] = array[old]
-                array[middle : middle + added[c]] = values[new]
+                place = array[middle : middle + added[c]]
+                for part in parts(place):
+                    place[part] = values[new[part]]
         self.offsets = self.offsets + np.concatenate([[0], ends])
 
     def rows_of(self, ids: Ids) -> Ids:
