@@ -21,7 +21,7 @@ from mlpq.codecs import Codec
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.codecs.rotation import Kind
 from mlpq.model import Model
-from mlpq.search import visits
+from mlpq.search import pieces, visits
 from mlpq.search.distance import balanced
 from mlpq.search.lists import InvertedLists
 from mlpq.search.scan import Scanner
@@ -230,7 +230,7 @@ class MultiLevelPQ(Model):
         x, factors = balanced(x, self.clusters.inner_centroids, ip)
         shortlist = max(1, rerank) * k
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for part in batches(len(x), visits.entries(lists, nprobe, shortlist, self.clusters.d)):
+        for part in batches(len(x), pieces.entries(lists, nprobe, shortlist, self.clusters.d)):
             z = self._turned(x[part])
             originals = visits.Originals(x[part], lists.original, ip) if rerank else None
             scanner = Scanner(lists, self.clusters.inner_centroids, self._coder, z, ip, originals)

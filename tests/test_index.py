@@ -312,7 +312,7 @@ def test_working_set_does_not_grow_with_a_cell(rerank: int, monkeypatch: pytest.
     search = partial(index.search, x[:500], 10, rerank=rerank)
     whole = search()
     for name, numbers in {
-        "search.visits.PIECE": 1 << 18,
+        "search.pieces.PIECE": 1 << 18,
         "_parallel.BLOCK": 1 << 18,
         "_parallel.BATCH": 1 << 17,
         "search.scan.KEEP": 0,

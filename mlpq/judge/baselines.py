@@ -12,11 +12,12 @@ from mlpq._check import FloatMatrix, IdMatrix, Metric, Rows
 from mlpq._objects import Memory, copied, shown
 from mlpq._parallel import batches, undisturbed
 from mlpq.clustering import KMeans
-from mlpq.search import visits
+from mlpq.search import pieces, visits
 from mlpq.search.bounds import Factor, left_factor, right_factor
 from mlpq.search.distance import balanced
 from mlpq.search.lists import InvertedLists
-from mlpq.search.visits import Originals, Run
+from mlpq.search.pieces import Run
+from mlpq.search.visits import Originals
 
 
 class Vectors(Originals):
@@ -110,7 +111,7 @@ class KMeansIndex:
         x, factors = balanced(x, self.clusters.centroids, ip)
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
-        for rows in batches(len(x), visits.entries(self.lists, nprobe, k, self.d)):
+        for rows in batches(len(x), pieces.entries(self.lists, nprobe, k, self.d)):
             probes = self.clusters._probe(Rows(x[rows]), nprobe, ip=ip)
             D[rows], I[rows] = visits.search(self.lists, probes, k, k, Vectors(x[rows], self), self.d)
         return D * factors, I

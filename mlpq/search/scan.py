@@ -18,7 +18,8 @@ from mlpq.search import visits
 from mlpq.search.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
 from mlpq.search.distance import best, compacted, distances_to_pairs, pad, rounded
 from mlpq.search.lists import InvertedLists
-from mlpq.search.visits import Originals, Run, Sums
+from mlpq.search.pieces import Run
+from mlpq.search.visits import Originals, Sums
 
 KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
 FEW = 10  # queries that visit a cell, on average, from which on it is decoded
