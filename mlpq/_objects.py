@@ -34,6 +34,7 @@ class Memory(dict[str, int]):
 
     @property
     def total(self) -> int:
+        """Bytes of all components together."""
         return sum(self.values())
 
 

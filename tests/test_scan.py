@@ -9,9 +9,10 @@ import pytest
 import mlpq
 from mlpq.codecs.codebooks import Owner
 from mlpq.codecs.rotation import Rotation, deal
-from mlpq.search import scan, visits
+from mlpq.search import scan
 from mlpq.search.lists import InvertedLists
-from mlpq.search.visits import Found, Pieces, Run, last_of_each, ranges, runs, uncrowded
+from mlpq.search.pieces import Pieces, Run, ranges, runs
+from mlpq.search.visits import Found, last_of_each, uncrowded
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_of_a_crowd_only_the_nearest_are_kept() -> None:
 @pytest.mark.parametrize("numbers", [2, 50, 10**6])
 def test_runs_cover_every_pair_once(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlpq._parallel.BLOCK", 4000)
-    monkeypatch.setattr(visits, "PIECE", numbers)
+    monkeypatch.setattr("mlpq.search.pieces.PIECE", numbers)
     rng = np.random.default_rng(0)
     sizes = rng.integers(0, 60, 20)
     lists = InvertedLists(
