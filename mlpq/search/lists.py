@@ -123,12 +123,18 @@ def unchanged_on_failure(lists: InvertedLists) -> Iterator[None]:
 
 
 def grow(holder: object, name: str, n: int) -> None:
-    """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it."""
-    old, shape = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:])
+    """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it.
+
+    The first rows get an array that NumPy makes, which lies in large pages of memory, as far as the system has them; what
+    grows from nothing does not, and is scanned more slowly.
+    """
+    old, shape, dtype = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:]), getattr(holder, name).dtype
     try:
+        if not old:
+            raise ValueError("nothing to grow")
         getattr(holder, name).resize(shape)
-    except ValueError:  # it is a view, or somebody has one
-        larger = np.empty(shape, getattr(holder, name).dtype)
+    except ValueError:  # also where it is a view, or somebody has one
+        larger = np.empty(shape, dtype)
         larger[:old] = getattr(holder, name)
         setattr(holder, name, larger)
 
