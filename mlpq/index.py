@@ -29,7 +29,7 @@ from mlpq.codecs.codebooks import (
     trained_books,
 )
 from mlpq.codecs.pq import ProductQuantizer
-from mlpq.codecs.rotation import Reduction
+from mlpq.codecs.rotation import Rotation
 from mlpq.search import visits
 from mlpq.search.lists import Ids, InvertedLists, kept_on_failure, with_originals
 from mlpq.search.scan import Scanner
@@ -53,7 +53,7 @@ class MultiLevelPQ:
         seed: same seed, same machine: same index.
         keep_originals: keep the added vectors, which `rerank` needs, as bytes while all are whole numbers from 0 to 255,
             else in float32; `memory()` counts them.
-        pca_dim: reduce vectors to this many dimensions first, by `Reduction`; m divides it. `rerank` is not affected.
+        pca_dim: reduce vectors to this many dimensions first: the `Rotation` of kind "pca"; m divides it. No matter to `rerank`.
         codebook_dtype: "float32", "float16" or "uint8": what codewords are rounded to before anything is encoded.
 
     Attributes:
@@ -61,7 +61,7 @@ class MultiLevelPQ:
         quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         lists: the `InvertedLists` with the codes.
-        reduction: the `Reduction`, or None without `pca_dim`.
+        reduction: the `Rotation`, or None without `pca_dim`.
 
     Example:
         >>> x = np.random.default_rng(0).random((2000, 16))
@@ -94,7 +94,7 @@ class MultiLevelPQ:
         pq = ProductQuantizer(self.pca_dim or d, m, nbits, seed=seed)
         self.m, self.nbits, self.ksub, self.code_size = pq.m, pq.nbits, pq.ksub, pq.code_size
         self.niter, self.seed, self.keep_originals = self.clusters.inner.niter, pq.seed, bool(keep_originals)
-        self.reduction: Reduction | None = None
+        self.reduction: Rotation | None = None
         no_codebooks = np.empty((0, self.m, self.ksub, pq.dsub), np.float32)
         self._reset(self.clusters, Codebooks.of(no_codebooks, self.codebook_dtype), np.empty(0, np.int64))
 
@@ -140,7 +140,8 @@ class MultiLevelPQ:
             raise ValueError(
                 f"xt must hold at least 2**nbits = {self.ksub} points for nbits={self.nbits}; got {len(x)}"
             )
-        reduction = None if self.pca_dim is None else Reduction.fit(x, self.pca_dim, self.m, self.seed)
+        turn = Rotation(self.d, self.pca_dim, kind="pca", m=self.m, seed=self.seed)
+        reduction = turn.train(x) if self.pca_dim else None
         x = Rows(reduction(x)) if reduction else x
         old = self.clusters
         clusters = TwoLevelKMeans(old.d, old.n_inner, old.n_outer, niter=self.niter, seed=self.seed)
@@ -175,7 +176,7 @@ class MultiLevelPQ:
         x = _check.rows(xb, "xb", self.d, least=0)
         cells, codes = np.empty(len(x), np.int64), np.empty((len(x), self.code_size), np.uint8)
         for part in x.parts():
-            z = self.reduction(x[part]) if self.reduction else x[part]
+            z = self.reduction(Rows(x[part])) if self.reduction else x[part]
             cells[part] = self.clusters.assign(Rows(z))
             self._encode(z, cells[part], codes[part])
 
@@ -249,7 +250,7 @@ class MultiLevelPQ:
             "outer_centroids": self.clusters.outer_centroids,
             "inner_to_outer": self.clusters.inner_to_outer,
             "originals": self.originals,
-        } | (vars(self.reduction) if self.reduction else {})
+        } | ({"mean": self.reduction.mean, "axes": self.reduction.axes} if self.reduction else {})
 
     def memory(self) -> Memory:
         """Return the bytes of every component in memory, with the sum as `.total`; a file adds some 10 kB of format."""
@@ -300,5 +301,5 @@ class MultiLevelPQ:
         self.lists = InvertedLists(arrays["list_offsets"], arrays["ids"], arrays["codes"])
         self.originals = arrays["originals"]
         if self.pca_dim:
-            self.reduction = Reduction(arrays["mean"], arrays["axes"])
+            self.reduction = Rotation.from_arrays(arrays["mean"], arrays["axes"])
         return self
