@@ -9,6 +9,7 @@ import numpy as np
 
 from mlpq import _check
 from mlpq._check import Array, Codes, FloatMatrix, Rows
+from mlpq._parallel import one_thread
 from mlpq.clustering import MAX_SEED, sample
 from mlpq.codecs.adapter import Adapter, mean_of
 from mlpq.codecs.rotation import orthonormal
@@ -66,7 +67,8 @@ class LSH(Adapter):
         planes = self._turned(part) if self.learned else self._drawn()
         signs = np.where(part @ planes >= 0, np.float32(1), np.float32(-1))
         products = (signs.T @ signs).astype(np.float64), (signs.T @ part).astype(np.float64)
-        decoder = np.linalg.lstsq(*products, rcond=1e-6)[0].astype(np.float32)
+        with one_thread():
+            decoder = np.linalg.lstsq(*products, rcond=1e-6)[0].astype(np.float32)
         return {"centre": centre, "planes": planes, "decoder": decoder}
 
     def _drawn(self) -> FloatMatrix:
