@@ -4,7 +4,12 @@ import mlpq._blas  # noqa: F401  # before anything that imports Faiss
 from mlpq._check import nearest_m, valid_m
 from mlpq._objects import Memory
 from mlpq.clustering import KMeans, TwoLevelKMeans
+from mlpq.codecs.adapter import ScalarQuantizer
+from mlpq.codecs.directions import EDEN, RaBitQ, TurboQuant
 from mlpq.codecs.pq import ProductQuantizer
+from mlpq.codecs.rotation import Rotation
+from mlpq.codecs.signs import LSH
+from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
 from mlpq.data.datasets import Dataset, dataset, load_dataset
 from mlpq.data.download import DownloadError
 from mlpq.data.groundtruth import ground_truth
@@ -27,6 +32,9 @@ from mlpq.judge.tuning import measure_grid, pareto, predict_memory, recommend
 from mlpq.search.exact import ExactIndex
 
 __all__ = [
+    "EDEN",
+    "LSH",
+    "AdditiveQuantizer",
     "Dataset",
     "DownloadError",
     "ExactIndex",
@@ -36,7 +44,12 @@ __all__ = [
     "Memory",
     "MultiLevelPQ",
     "ProductQuantizer",
+    "RaBitQ",
+    "ResidualQuantizer",
+    "Rotation",
+    "ScalarQuantizer",
     "Timing",
+    "TurboQuant",
     "TwoLevelKMeans",
     "dataset",
     "error_decomposition",

@@ -81,6 +81,19 @@ def in_threads(work: Callable[[T], object], items: Sequence[T]) -> None:
         _in_use.release()
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Hold BLAS at one thread meanwhile, unless `in_threads` does: threads in a decomposition wait longer than they work."""
+    if not _in_use.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _libraries().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        _in_use.release()
+
+
 def undisturbed(work: Callable[[], None]) -> None:
     """Call `work()` in a thread of its own: Ctrl-C reaches only the main thread, which then waits for its end."""
     with ThreadPoolExecutor(1) as pool:

@@ -20,7 +20,7 @@ from mlpq._parallel import batches, undisturbed
 from mlpq.codecs import Codec
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.codecs.rotation import Kind
-from mlpq.model import Model
+from mlpq.model import CODECS, Model, codec_of
 from mlpq.search import pieces, visits
 from mlpq.search.distance import balanced
 from mlpq.search.lists import InvertedLists
@@ -260,6 +260,8 @@ class MultiLevelPQ(Model):
             TypeError: a codec that is not of this package.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "save")
+        if self.codec is not None and type(self.codec) not in CODECS.values():
+            raise TypeError(f"codec must be one of {', '.join(CODECS)} to be written to a file; got {self.codec!r}")
         storage.write(path, self._settings() | {"keep_originals": self.keep_originals}, self._arrays())
 
     @classmethod
@@ -282,6 +284,8 @@ class MultiLevelPQ(Model):
     @classmethod
     def _restored(cls, settings: dict[str, Any], arrays: dict[str, Array]) -> Self:
         """Return the index that has these settings and holds these arrays."""
+        if "codec" in settings:
+            settings = settings | {"codec": codec_of(settings["codec"])}
         index = cls(**settings)
         index._restore(arrays)
         index.lists = InvertedLists(*(arrays[name] for name in ("list_offsets", "ids", "codes", "originals")))

@@ -11,14 +11,33 @@ from mlpq import _check
 from mlpq._check import METRICS, Array, Codes, FloatMatrix, IdMatrix, Metric, Rows
 from mlpq.clustering import TwoLevelKMeans, sample
 from mlpq.codecs import Codec
+from mlpq.codecs.adapter import ScalarQuantizer
 from mlpq.codecs.codebooks import DTYPES, OWNERS, CodebookDtype, Codebooks, Owner
+from mlpq.codecs.directions import EDEN, RaBitQ, TurboQuant
 from mlpq.codecs.pq import ProductQuantizer
 from mlpq.codecs.rotation import KINDS, Kind, Rotation
 from mlpq.codecs.shared import Shared
+from mlpq.codecs.signs import LSH
+from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
 from mlpq.search.lists import Ids
 
 RESIDUALS = 1 << 16  # of a sample, on which a codec is trained
 OF_PQ = ("m", "nbits", "codebooks", "codebook_dtype")
+
+
+CODECS = {
+    codec.__name__: codec
+    for codec in (
+        AdditiveQuantizer, EDEN, LSH, ProductQuantizer, RaBitQ, ResidualQuantizer, ScalarQuantizer, TurboQuant,
+    )
+}  # fmt: skip
+
+
+def codec_of(settings: dict[str, Any]) -> Codec:
+    """Return the untrained codec that has these settings, as a file has them."""
+    kind, arguments = settings["kind"], {name: value for name, value in settings.items() if name != "kind"}
+    codec: Codec = CODECS[_check.one_of(kind, "codec", list(CODECS))](**arguments)
+    return codec
 
 
 class Model:
@@ -179,5 +198,5 @@ class Model:
             self._coder = Codebooks(arrays["codebooks"], arrays["codebook_ranges"], arrays["codebook_of_cell"])
         else:
             self._coder = Shared.restored(self.codec, arrays)
-        if (reduction := self._rotation()) is not None:
-            self.reduction = reduction.restore(arrays["mean"], arrays["axes"])
+        if self.rotation is not None:
+            self.reduction = Rotation.from_arrays(arrays["mean"], arrays["axes"])

@@ -8,7 +8,7 @@ import pytest
 
 import mlpq
 from mlpq.codecs.codebooks import Owner
-from mlpq.codecs.rotation import Rotation, deal
+from mlpq.codecs.rotation import deal
 from mlpq.search import scan
 from mlpq.search.lists import InvertedLists
 from mlpq.search.pieces import Pieces, Run, ranges, runs
@@ -208,7 +208,7 @@ def test_lists_grow_in_place_as_if_sorted_anew() -> None:
 
 def test_reduction_keeps_what_varies_most_and_deals_it_out(ds: mlpq.Dataset) -> None:
     x = ds.xb[:4000]
-    reduction = Rotation(784, 64, kind="pca", m=16).train(x)
+    reduction = mlpq.Rotation(ds.d, 64, kind="pca", m=16).train(x)
     z = reduction(x)
     np.testing.assert_allclose(reduction.axes.T @ reduction.axes, np.eye(64), atol=1e-4)
     kept = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[:64] ** 2

@@ -6,6 +6,7 @@ for the same codebooks. Not here: rotations (OPQ), polysemous codes, symmetric d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Self
 
@@ -18,6 +19,7 @@ from mlpq._check import Array, Codes, FloatMatrix, IdMatrix
 from mlpq._objects import shown
 from mlpq._parallel import blocks, in_threads, quick_training
 from mlpq.clustering import MAX_SEED, POINTS_PER_CENTROID, faiss_sample
+from mlpq.codecs.adapter import restored
 from mlpq.search.bounds import gamma, moved, offset, within_reach
 from mlpq.search.distance import at, compacted, k_nearest, pad
 
@@ -77,6 +79,25 @@ class ProductQuantizer:
         pq = cls(m * dsub, m, nbits)
         pq.codebooks = _check.matrix(books.reshape(-1, dsub), "codebooks", largest=RESIDUAL).reshape(books.shape)
         return pq
+
+    def settings(self) -> dict[str, int]:
+        """Return the arguments of the constructor."""
+        return {"d": self.d, "m": self.m, "nbits": self.nbits, "seed": self.seed}
+
+    def arrays(self) -> dict[str, Array]:
+        """Return everything that a trained quantizer holds, by name."""
+        return {"codebooks": self.codebooks} if self.is_trained else {}
+
+    def restore(self, arrays: Mapping[str, Array]) -> Self:
+        """Take over the arrays of a trained quantizer with the same `settings`.
+
+        Raises:
+            ValueError: an array is missing, one too many, or of another shape or dtype; NaN or inf.
+        """
+        restored(arrays, {"codebooks": (self.m, self.ksub, self.dsub)})
+        self.codebooks = np.ascontiguousarray(arrays["codebooks"])
+        self.__dict__.pop("_norms", None)
+        return self
 
     def train(self, xt: npt.ArrayLike) -> Self:
         """Learn the codebooks from xt (n, d) by k-means in each sub-space.

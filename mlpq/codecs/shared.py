@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from mlpq._check import Array, Codes, FloatMatrix
-from mlpq._parallel import blocks, in_threads
-from mlpq.codecs import Codec
+from mlpq.codecs import Codec, EstimatingCodec
 from mlpq.search.lists import Ids
 
 
@@ -33,23 +33,15 @@ class Shared:
 
     def encode(self, cells: Ids, residuals: FloatMatrix) -> Codes:
         """Return the codes (n, code_size) of residuals (n, d)."""
-        codes = np.empty((len(residuals), self.codec.code_size), np.uint8)
-
-        def encode(rows: slice) -> None:
-            codes[rows] = self.codec.encode(residuals[rows])
-
-        in_threads(encode, blocks(len(residuals), 16 * self.codec.d))
-        return codes
+        return self.codec.encode(residuals)
 
     def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
         """Return what codes (n, code_size) stand for, (n, d)."""
-        decoded: FloatMatrix = self.codec.decode(codes)
-        return decoded
+        return self.codec.decode(codes)
 
-    def norms(self, codes: Codes) -> FloatMatrix | None:
+    def norms(self, codes: Codes) -> npt.NDArray[np.float32] | None:
         """Return what is in the place of the squared norms of the decoded, (n,), if the codec has something else there."""
-        own: FloatMatrix | None = self.codec.norms(codes) if hasattr(self.codec, "norms") else None
-        return own
+        return self.codec.norms(codes) if isinstance(self.codec, EstimatingCodec) else None
 
     def arrays(self) -> dict[str, Array]:
         """Return what it holds, by component."""
