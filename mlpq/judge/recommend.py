@@ -1,0 +1,186 @@
+"""A memory budget and a recall in, measured settings out, best first, with the Python lines that build them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from mlpq import _check
+from mlpq.codecs.codebooks import CodebookDtype, Owner
+from mlpq.data.datasets import Dataset
+from mlpq.index import MultiLevelPQ
+from mlpq.judge.candidates import LEAST, Budget, Guide, Kind, Setting, by_error, guide, is_scalar, kinds
+from mlpq.judge.evaluate import measure, recall_at_k
+from mlpq.judge.tuning import Row
+
+TRIES = 2  # indexes built of one kind
+TRAINED = 100_000  # vectors, or 64 for each cell, that train an index
+RERANKS = (2, 4, 8, 16, 32)
+GAIN = 0.002  # recall that a doubled nprobe must add to be doubled again
+
+
+def recommend(
+    ds: Dataset,
+    bytes_per_vector: float,
+    recall: float,
+    *,
+    n_inner: int | None = None,
+    n_outer: int | None = None,
+    k: int = 10,
+    nbits: Sequence[int] | None = None,
+    owners: Sequence[Owner] = ("global",),
+    nprobes: Sequence[int] | None = None,
+    pca_dims: Sequence[int | None] | None = None,
+    codebook_dtype: CodebookDtype = "uint8",
+    progress: bool = False,
+) -> list[Row]:
+    """Choose and measure the indexes that fit a budget, and say how to build the best.
+
+    What is not given is chosen. The number of cells is the one with which a search of a sample has the least to scan.
+    Of each owner and nbits, without and, where the budget holds them, with originals, the settings with the longest codes
+    that fit are compared by the error of their codes on the sample; the two best are built of the whole base, and
+    searched with more and more cells until the recall is reached or no longer rises. Sub-vectors of a single dimension
+    are tried only if nothing else reaches the recall.
+
+    Args:
+        ds: its base is trained on (of more than 100,000 vectors, every second or third and so on) and added; its
+            queries and ground truth judge.
+        bytes_per_vector: budget for everything: codes, ids, codebooks, centroids, axes, originals.
+        recall: wanted, from 0 to 1, at k (`recall_at_k`).
+        n_inner, n_outer: cells and outer clusters to try, these only.
+        k: recall is counted for k neighbours.
+        nbits: each is tried, but those whose codebooks need more than the base, 2**nbits vectors. None: 8; for fewer
+            than 10,000 vectors, or where nothing else fits, also 4 and 6.
+        owners: of codebooks; each is tried.
+        nprobes: each is tried, and no other.
+        pca_dims: dimensions to reduce the vectors to, None for no reduction; each is tried.
+        codebook_dtype: of the codewords.
+        progress: show a bar on stderr.
+
+    Returns:
+        Rows, one for each index and search: n_inner, n_outer, pca_dim, m, nbits, codebooks, codebook_dtype,
+        keep_originals; nprobe, rerank; recall; qps, after one warm-up; bytes, all components; "meets", for whether the
+        recall is reached; "mlpq" and "faiss", Python lines that build this index of `ds` and search it, and an index
+        of Faiss of the same kind: always with one codebook, and with components of PCA rotated at random, not dealt out.
+        First rows that meet the recall, fastest first; then the others, best recall first. But for qps, and so
+        the order of the first, the same call gives the same rows.
+
+    Raises:
+        ValueError: recall outside 0..1; a data set with the metric "ip"; no nbits can be trained; nothing fits: the
+            message says what the smallest index takes.
+        TypeError, ValueError: as in `MultiLevelPQ` and `recall_at_k`.
+    """
+    if not 0 <= recall <= 1:
+        raise ValueError(f"recall must be from 0 to 1; got {recall}")
+    if ds.metric == "ip":
+        raise ValueError("ds must have the metric 'l2' or 'cosine'; got 'ip', by which no index here searches")
+    recall_at_k(ds.gt, ds.gt, k)  # a k without ground truth is refused before anything is built
+    n_inner = None if n_inner is None else _check.integer(n_inner, "n_inner", 1, len(ds.xb))
+    n_outer = None if n_outer is None else _check.integer(n_outer, "n_outer", 1)
+    wanted = kinds(ds, owners, _default_nbits(len(ds.xb)) if nbits is None else nbits)
+    known = guide(ds, recall, k, n_inner)
+    budget = Budget(
+        ds, bytes_per_vector, known.n_inner, n_outer, fixed=n_inner is not None, codebook_dtype=codebook_dtype
+    )
+    found = budget.fitting(wanted, pca_dims)
+    if nbits is None:
+        found = _without_short(found, len(ds.xb))
+    rows: list[Row] = []
+    for scalar in (False, True):
+        tried = [s for group in found.values() for s in _best(group, known, ds.d, scalar)]
+        for setting in tqdm(tried, desc="indexes", disable=not progress):
+            rows += _measured(ds, setting, recall, k, nprobes, known.nprobe)
+        if any(row["meets"] for row in rows):
+            break
+    return sorted(rows, key=lambda row: (not row["meets"], -row["qps"] if row["meets"] else -row["recall"]))
+
+
+def _default_nbits(n: int) -> list[int]:
+    return [bits for bits in (4, 6, 8) if 2**bits <= n] or [max(1, n.bit_length() - 1)]
+
+
+def _without_short(found: dict[Kind, list[Setting]], n: int) -> dict[Kind, list[Setting]]:
+    """Leave out 4 and 6 bits where 8 fit and have enough vectors to train them."""
+    long = {kind: settings for kind, settings in found.items() if kind.nbits == 8 and n >= LEAST * 2**8}
+    return long or found
+
+
+def _best(settings: Sequence[Setting], known: Guide, d: int, scalar: bool) -> list[Setting]:
+    best = by_error([s for s in settings if is_scalar(s, d) == scalar], known)
+    return best[: 1 if scalar or settings[0]["keep_originals"] else TRIES]
+
+
+def _measured(
+    ds: Dataset, setting: Setting, recall: float, k: int, nprobes: Sequence[int] | None, start: int
+) -> list[Row]:
+    """Build an index and search it; with originals, with more and more of them until the recall is reached."""
+    step = max(1, len(ds.xb) // max(TRAINED, 64 * setting["n_inner"]))
+    index = MultiLevelPQ(ds.d, **setting).train(ds.xb[::step]).add(ds.xb)
+    rows: list[Row] = []
+
+    def searched(rerank: int, nprobe: int) -> Row:
+        search = partial(index.search, ds.xq, k, nprobe=nprobe, rerank=rerank)
+        (_, I), timing = measure(search, len(ds.xq), runs=1)
+        found = recall_at_k(I, ds.gt, k)
+        row = setting | {"nprobe": nprobe, "rerank": rerank, "recall": found, "qps": timing.qps}
+        row |= {"bytes": index.memory().total, "meets": found >= recall}
+        rows.append(row | {"mlpq": _mlpq_lines(row, ds.d, k, step), "faiss": _faiss_lines(row, index, k, step)})
+        return row
+
+    for rerank in RERANKS if index.keep_originals else (0,):
+        if nprobes is None:
+            _climb(partial(searched, rerank), start, setting["n_inner"])
+        else:
+            for nprobe in nprobes:
+                searched(rerank, nprobe)
+        if any(row["meets"] for row in rows):
+            break
+    return rows
+
+
+def _climb(searched: Any, start: int, n_inner: int) -> None:
+    """Search with the smallest nprobe of the ladder that meets the recall, and those around it."""
+    ladder = sorted({min(n_inner, round(2 ** (i / 2))) for i in range(2 * n_inner.bit_length() + 1)})
+    first = next((i for i, nprobe in enumerate(ladder) if nprobe >= start), len(ladder) - 1)
+    row, recalls = searched(ladder[first]), []
+    if row["meets"]:
+        while first and searched(ladder[first - 1])["meets"]:
+            first -= 1
+        return
+    for nprobe in ladder[first + 1 :]:
+        recalls.append(row["recall"])
+        row = searched(nprobe)
+        if row["meets"] or (len(recalls) > 1 and row["recall"] - recalls[-2] < GAIN):
+            return
+
+
+def _mlpq_lines(row: Row, d: int, k: int, step: int) -> str:
+    names = ("pca_dim", "m", "nbits", "codebooks", "codebook_dtype", "keep_originals")
+    named = ", ".join(f"{name}={row[name]!r}" for name in names)
+    return "\n".join(
+        [
+            "import mlpq",
+            "",
+            f"index = mlpq.MultiLevelPQ({d}, n_inner={row['n_inner']}, n_outer={row['n_outer']}, {named})",
+            f"index.train({_rows(step)}).add(ds.xb)",
+            f"D, I = index.search(ds.xq, k={k}, nprobe={row['nprobe']}, rerank={row['rerank']})",
+        ]
+    )
+
+
+def _faiss_lines(row: Row, index: MultiLevelPQ, k: int, step: int) -> str:
+    refine = ",RFlat" if index.originals.dtype.itemsize == 4 else ",Refine(SQ8_direct)"
+    factory = f"PCAR{row['pca_dim']}," if row["pca_dim"] else ""
+    factory += f"IVF{row['n_inner']},PQ{row['m']}x{row['nbits']}{refine if row['rerank'] else ''}"
+    lines = ["import faiss", "", f'index = faiss.index_factory({index.d}, "{factory}")']
+    lines += [f"index.train({_rows(step)})", "index.add(ds.xb)"]
+    lines += [f"faiss.try_extract_index_ivf(index).nprobe = {row['nprobe']}"]
+    lines += [f"index.k_factor = {row['rerank']}"] if row["rerank"] else []
+    return "\n".join([*lines, f"D, I = index.search(ds.xq, {k})"])
+
+
+def _rows(step: int) -> str:
+    return "ds.xb" if step == 1 else f"ds.xb[::{step}]"
