@@ -1,4 +1,4 @@
-"""Which indexes are worth building: how many cells, and by bytes and by the error of their codes, which codes."""
+"""Which indexes are worth building: how many cells, and by bytes and by the order that codes keep, which codes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix, Rows
 from mlpq.clustering import KMeans, sample
 from mlpq.codecs.codebooks import CodebookDtype, Owner
-from mlpq.codecs.pq import ProductQuantizer
+from mlpq.codecs.pq import Array3, ProductQuantizer
 from mlpq.codecs.rotation import deal
 from mlpq.data.datasets import Dataset
 from mlpq.judge.tuning import predict_memory
@@ -24,6 +24,7 @@ Setting = dict[str, Any]  # keyword arguments of `MultiLevelPQ`
 ROWS = 100_000  # of the base, for the cells
 POINTS = 10_000  # of them, for axes and codebooks
 QUERIES = 1000
+JUDGES = 128  # of the queries: their neighbours are put in order by codes
 LEADING = 64  # principal components in which cells are counted
 NITER = 6  # Lloyd iterations of cells that only count
 LEAST = 39  # training points a cell or a codeword should have, as Faiss has it
@@ -40,6 +41,8 @@ class Guide(NamedTuple):
         n_inner: the number of cells that takes the least work.
         nprobe: how many of them hold the wanted share of the true neighbours.
         residuals: (at most `POINTS`, d) float32, of vectors to the means of their cells.
+        near: (at most `JUDGES`, neighbours, d) float32, of the true neighbours of some queries.
+        asked: like near, of these queries to the means of the same cells.
         axes: (d, d) float32, principal components in columns, largest variance first.
         variances: (d,) float32.
     """
@@ -47,6 +50,8 @@ class Guide(NamedTuple):
     n_inner: int
     nprobe: int
     residuals: FloatMatrix
+    near: Array3
+    asked: Array3
     axes: FloatMatrix
     variances: npt.NDArray[np.float32]
 
@@ -69,11 +74,14 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     x = ds.xb[sample(len(ds.xb), max(ROWS, 64 * counts[-1]), 0)]
     few = x[sample(len(x), POINTS, 0)]
     middle = few.mean(axis=0, dtype=np.float64).astype(np.float32)
-    variances, directions = np.linalg.eigh((few - middle).T @ (few - middle) / np.float32(len(few)))
+    variances, directions = np.linalg.eigh((few - middle).T @ (few - middle))
     axes = np.ascontiguousarray(directions[:, ::-1])
-    base, xq, true = (
-        (y - middle) @ axes[:, :LEADING] for y in (x, ds.xq[:QUERIES], ds.xb[ds.gt[:QUERIES, :k].ravel()])
-    )
+
+    def reduced(y: FloatMatrix) -> FloatMatrix:
+        z: FloatMatrix = (y - middle) @ axes[:, :LEADING]
+        return z
+
+    base, xq, true = map(reduced, (x, ds.xq[:QUERIES], ds.xb[ds.gt[:QUERIES, :k].ravel()]))
     known = ds.gt[:QUERIES, :k] >= 0  # -1 stands for none
     tried = []
     for count in counts:
@@ -83,11 +91,16 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
         start, enough = (int(ranks[round(share * (len(ranks) - 1))]) + 1 for share in (recall, (1 + recall) / 2))
         sizes = np.bincount(cells, minlength=count) * (len(ds.xb) / len(base))
         scanned = sizes[probes[:, :enough]].sum(axis=1).mean()
-        tried.append(((scanned + count) * ds.d + enough * PROBE, start, cells))
-    least = min(work for work, _, _ in tried)
-    i = next(i for i, (work, _, _) in enumerate(tried) if work <= NEARLY * least)
-    _, start, cells = tried[i]
-    return Guide(counts[i], start, _residuals(x, cells, counts[i]), axes, np.maximum(variances[::-1], 0))
+        tried.append(((scanned + count) * ds.d + enough * PROBE, start, cells, km))
+    least = min(work for work, *_ in tried)
+    _, start, cells, km = next(one for one in tried if one[0] <= NEARLY * least)
+    means = _means(x, cells, km.k)
+    rows = sample(len(x), POINTS, 0)
+    ids = np.maximum(ds.gt[:JUDGES], 0)
+    near = ds.xb[ids]
+    centres = means[km.assign(Rows(reduced(near.reshape(-1, ds.d))))].reshape(near.shape)
+    asked = ds.xq[:JUDGES, None] - centres
+    return Guide(km.k, start, x[rows] - means[cells[rows]], near - centres, asked, axes, np.maximum(variances[::-1], 0))
 
 
 def cell_counts(n: int) -> list[int]:
@@ -104,14 +117,14 @@ def _ranks(probes: IdMatrix, cells: IdMatrix) -> IdMatrix:
     return np.take_along_axis(places, cells, axis=1)
 
 
-def _residuals(x: FloatMatrix, cells: npt.NDArray[np.int64], count: int) -> FloatMatrix:
+def _means(x: FloatMatrix, cells: npt.NDArray[np.int64], count: int) -> FloatMatrix:
+    """Return the mean of each cell's rows of x (n, d), (count, d); of an empty one, 0."""
     order, sizes = np.argsort(cells, kind="stable"), np.bincount(cells, minlength=count)
     filled = np.flatnonzero(sizes)
     means = np.zeros((count, x.shape[1]), np.float32)
-    starts = np.concatenate([[0], np.cumsum(sizes[filled])[:-1]])
+    starts = (np.cumsum(sizes) - sizes)[filled]
     means[filled] = np.add.reduceat(x[order], starts, axis=0, dtype=np.float64) / sizes[filled, None]
-    few = sample(len(x), POINTS, 0)
-    return x[few] - means[cells[few]]
+    return means
 
 
 def kinds(ds: Dataset, owners: Iterable[Owner], nbits: Iterable[int]) -> list[Kind]:
@@ -217,15 +230,22 @@ def is_scalar(setting: Setting, d: int) -> bool:
     return bool(setting["m"] == (setting["pca_dim"] or d))
 
 
-def by_error(settings: Sequence[Setting], known: Guide) -> list[Setting]:
-    """Sort settings by the error of their codes, least first."""
-    return sorted(settings, key=lambda s: _error(s, known)) if len(settings) > 1 else list(settings)
+def by_order(settings: Sequence[Setting], known: Guide, k: int) -> list[Setting]:
+    """Sort settings by how well their codes keep the order of true neighbours, best first."""
+    return sorted(settings, key=lambda s: -_kept(s, known, k)) if len(settings) > 1 else list(settings)
 
 
-def _error(setting: Setting, known: Guide) -> float:
-    """Return the squared distance of residuals to what codes and left-out axes make of them, with one codebook for all."""
-    r, dim, m = known.residuals, setting["pca_dim"], setting["m"]
-    z = r if dim is None else r @ known.axes[:, deal(known.variances[:dim], m)]
+def _kept(setting: Setting, known: Guide, k: int) -> float:
+    """Return the share of the k nearest that codes leave among the first k of the neighbours, with one codebook for all.
+
+    What disturbs the order counts, and an error along an axis in which neighbours hardly differ does not: of two errors
+    of equal size, that of axes left out by PCA disturbs less than that of codewords.
+    """
+    dim, m = setting["pca_dim"], setting["m"]
+    axes = None if dim is None else known.axes[:, deal(known.variances[:dim], m)]
+    z, near, asked = (r if axes is None else r @ axes for r in (known.residuals, known.near, known.asked))
     pq = ProductQuantizer(z.shape[1], m, setting["nbits"]).train(Rows(z))
-    left_out = np.square(r, dtype=np.float64).sum() - np.square(z, dtype=np.float64).sum()
-    return float(np.square(pq.decode(pq.encode(Rows(z))) - z, dtype=np.float64).sum() + max(left_out, 0))
+    decoded = pq.decode(pq.encode(Rows(near.reshape(-1, z.shape[1])))).reshape(near.shape)
+    D = np.square(decoded - asked).sum(axis=2)
+    first = min(k, max(1, D.shape[1] // 2))
+    return float((np.argsort(D, axis=1, kind="stable")[:, :first] < first).mean())

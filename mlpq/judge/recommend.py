@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -12,14 +11,14 @@ from mlpq import _check
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.judge.candidates import LEAST, Budget, Guide, Kind, Setting, by_error, guide, is_scalar, kinds
+from mlpq.judge.candidates import LEAST, QUERIES, Budget, Guide, Kind, Setting, by_order, guide, is_scalar, kinds
 from mlpq.judge.evaluate import measure, recall_at_k
 from mlpq.judge.tuning import Row
 
 TRIES = 2  # indexes built of one kind
 TRAINED = 100_000  # vectors, or 64 for each cell, that train an index
 RERANKS = (2, 4, 8, 16, 32)
-GAIN = 0.002  # recall that a doubled nprobe must add to be doubled again
+GAIN = 0.005  # recall that a doubled nprobe must add to be doubled again
 
 
 def recommend(
@@ -41,8 +40,8 @@ def recommend(
 
     What is not given is chosen. The number of cells is the one with which a search of a sample has the least to scan.
     Of each owner and nbits, without and, where the budget holds them, with originals, the settings with the longest codes
-    that fit are compared by the error of their codes on the sample; the two best are built of the whole base, and
-    searched with more and more cells until the recall is reached or no longer rises. Sub-vectors of a single dimension
+    that fit are compared by how well their codes keep the order of some queries' neighbours; the two best are built of
+    the whole base, and searched with more and more cells until the recall is reached or no longer rises. Sub-vectors of a single dimension
     are tried only if nothing else reaches the recall.
 
     Args:
@@ -62,7 +61,7 @@ def recommend(
 
     Returns:
         Rows, one for each index and search: n_inner, n_outer, pca_dim, m, nbits, codebooks, codebook_dtype,
-        keep_originals; nprobe, rerank; recall; qps, after one warm-up; bytes, all components; "meets", for whether the
+        keep_originals; nprobe, rerank; recall; qps, in one run; bytes, all components; "meets", for whether the
         recall is reached; "mlpq" and "faiss", Python lines that build this index of `ds` and search it, and an index
         of Faiss of the same kind: always with one codebook, and with components of PCA rotated at random, not dealt out.
         First rows that meet the recall, fastest first; then the others, best recall first. But for qps, and so
@@ -90,7 +89,7 @@ def recommend(
         found = _without_short(found, len(ds.xb))
     rows: list[Row] = []
     for scalar in (False, True):
-        tried = [s for group in found.values() for s in _best(group, known, ds.d, scalar)]
+        tried = [s for group in found.values() for s in _best(group, known, ds.d, k, scalar)]
         for setting in tqdm(tried, desc="indexes", disable=not progress):
             rows += _measured(ds, setting, recall, k, nprobes, known.nprobe)
         if any(row["meets"] for row in rows):
@@ -108,8 +107,8 @@ def _without_short(found: dict[Kind, list[Setting]], n: int) -> dict[Kind, list[
     return long or found
 
 
-def _best(settings: Sequence[Setting], known: Guide, d: int, scalar: bool) -> list[Setting]:
-    best = by_error([s for s in settings if is_scalar(s, d) == scalar], known)
+def _best(settings: Sequence[Setting], known: Guide, d: int, k: int, scalar: bool) -> list[Setting]:
+    best = by_order([s for s in settings if is_scalar(s, d) == scalar], known, k)
     return best[: 1 if scalar or settings[0]["keep_originals"] else TRIES]
 
 
@@ -119,42 +118,40 @@ def _measured(
     """Build an index and search it; with originals, with more and more of them until the recall is reached."""
     step = max(1, len(ds.xb) // max(TRAINED, 64 * setting["n_inner"]))
     index = MultiLevelPQ(ds.d, **setting).train(ds.xb[::step]).add(ds.xb)
+    built = setting | {"bytes": index.memory().total}
     rows: list[Row] = []
 
-    def searched(rerank: int, nprobe: int) -> Row:
-        search = partial(index.search, ds.xq, k, nprobe=nprobe, rerank=rerank)
-        (_, I), timing = measure(search, len(ds.xq), runs=1)
-        found = recall_at_k(I, ds.gt, k)
-        row = setting | {"nprobe": nprobe, "rerank": rerank, "recall": found, "qps": timing.qps}
-        row |= {"bytes": index.memory().total, "meets": found >= recall}
-        rows.append(row | {"mlpq": _mlpq_lines(row, ds.d, k, step), "faiss": _faiss_lines(row, index, k, step)})
-        return row
+    def found(rerank: int, nprobe: int) -> float:
+        _, I = index.search(ds.xq[:QUERIES], k, nprobe=nprobe, rerank=rerank)
+        return recall_at_k(I, ds.gt[:QUERIES], k)
 
     for rerank in RERANKS if index.keep_originals else (0,):
-        if nprobes is None:
-            _climb(partial(searched, rerank), start, setting["n_inner"])
-        else:
-            for nprobe in nprobes:
-                searched(rerank, nprobe)
+        ladder = _ladder(partial(found, rerank), recall, start, setting["n_inner"]) if nprobes is None else nprobes
+        for nprobe in ladder:
+            search = partial(index.search, ds.xq, k, nprobe=nprobe, rerank=rerank)
+            (_, I), timing = measure(search, len(ds.xq), warmup=0, runs=1)
+            row = built | {"nprobe": nprobe, "rerank": rerank, "recall": recall_at_k(I, ds.gt, k), "qps": timing.qps}
+            row |= {"meets": row["recall"] >= recall, "mlpq": _mlpq_lines(row, ds.d, k, step)}
+            rows.append(row | {"faiss": _faiss_lines(row, index, k, step)})
         if any(row["meets"] for row in rows):
             break
     return rows
 
 
-def _climb(searched: Any, start: int, n_inner: int) -> None:
-    """Search with the smallest nprobe of the ladder that meets the recall, and those around it."""
+def _ladder(found: Callable[[int], float], recall: float, start: int, n_inner: int) -> list[int]:
+    """Return the first nprobe to meet the recall with some queries, or to add little to it, between its neighbours."""
     ladder = sorted({min(n_inner, round(2 ** (i / 2))) for i in range(2 * n_inner.bit_length() + 1)})
-    first = next((i for i, nprobe in enumerate(ladder) if nprobe >= start), len(ladder) - 1)
-    row, recalls = searched(ladder[first]), []
-    if row["meets"]:
-        while first and searched(ladder[first - 1])["meets"]:
-            first -= 1
-        return
-    for nprobe in ladder[first + 1 :]:
-        recalls.append(row["recall"])
-        row = searched(nprobe)
-        if row["meets"] or (len(recalls) > 1 and row["recall"] - recalls[-2] < GAIN):
-            return
+    i = next((i for i, nprobe in enumerate(ladder) if nprobe >= start), len(ladder) - 1)
+    recalls = [found(ladder[i])]
+    if recalls[0] >= recall:
+        while i and found(ladder[i - 1]) >= recall:
+            i -= 1
+    while recalls[-1] < recall and i + 1 < len(ladder):
+        i += 1
+        recalls.append(found(ladder[i]))
+        if len(recalls) > 2 and recalls[-1] - recalls[-3] < GAIN:
+            return ladder[i - 1 : i + 1]
+    return ladder[max(0, i - 1) : i + 2]
 
 
 def _mlpq_lines(row: Row, d: int, k: int, step: int) -> str:
