@@ -164,10 +164,10 @@ class Budget:
         self.original = ds.d if in_bytes(ds.xb) else 4 * ds.d
 
     def setting(self, n_inner: int, kind: Kind, m: int, pca_dim: int | None) -> Setting:
-        n_outer = round(n_inner**0.5) if self.n_outer is None else min(self.n_outer, n_inner)
+        n_outer = self.n_outer or round(n_inner**0.5)
         return {
             "n_inner": n_inner,
-            "n_outer": self.n_outer if self.fixed and self.n_outer else n_outer,
+            "n_outer": n_outer if self.fixed else min(n_outer, n_inner),
             "pca_dim": pca_dim,
             "m": m,
             "nbits": kind.nbits,
@@ -218,7 +218,8 @@ def families(d: int, pca_dims: Sequence[int | None] | None) -> Iterator[list[tup
     principal components as they need.
     """
     for dim in (None,) if pca_dims is None else pca_dims:
-        whole = d if dim is None else _check.integer(dim, "pca_dims", 1, d)
+        dim = None if dim is None else _check.integer(dim, "pca_dims", 1, d)
+        whole = dim or d
         yield [(m, dim) for m in _check.valid_m(whole)[:-1]]
         yield [(whole, dim)]
     for dsub in DIMS if pca_dims is None else ():
@@ -244,7 +245,8 @@ def _kept(setting: Setting, known: Guide, k: int) -> float:
     dim, m = setting["pca_dim"], setting["m"]
     axes = None if dim is None else known.axes[:, deal(known.variances[:dim], m)]
     z, near, asked = (r if axes is None else r @ axes for r in (known.residuals, known.near, known.asked))
-    pq = ProductQuantizer(z.shape[1], m, setting["nbits"]).train(Rows(z))
+    nbits = min(setting["nbits"], len(z).bit_length() - 1)  # as many as the sample can train
+    pq = ProductQuantizer(z.shape[1], m, nbits).train(Rows(z))
     decoded = pq.decode(pq.encode(Rows(near.reshape(-1, z.shape[1])))).reshape(near.shape)
     D = np.square(decoded - asked).sum(axis=2)
     first = min(k, max(1, D.shape[1] // 2))

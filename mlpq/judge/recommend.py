@@ -11,7 +11,7 @@ from mlpq import _check
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.judge.candidates import LEAST, QUERIES, Budget, Guide, Kind, Setting, by_order, guide, is_scalar, kinds
+from mlpq.judge.candidates import LEAST, QUERIES, Budget, Kind, Setting, by_order, guide, is_scalar, kinds
 from mlpq.judge.evaluate import measure, recall_at_k
 from mlpq.judge.tuning import Row
 
@@ -39,10 +39,10 @@ def recommend(
     """Choose and measure the indexes that fit a budget, and say how to build the best.
 
     What is not given is chosen. The number of cells is the one with which a search of a sample has the least to scan.
-    Of each owner and nbits, without and, where the budget holds them, with originals, the settings with the longest codes
-    that fit are compared by how well their codes keep the order of some queries' neighbours; the two best are built of
+    Of each owner, without and, where the budget holds them, with originals, the settings with the longest codes that fit
+    are compared by how well their codes keep the order of some queries' neighbours; the two best are built of
     the whole base, and searched with more and more cells until the recall is reached or no longer rises. Sub-vectors of a single dimension
-    are tried only if nothing else reaches the recall.
+    are tried only if nothing else reaches the recall, and they promise more.
 
     Args:
         ds: its base is trained on (of more than 100,000 vectors, every second or third and so on) and added; its
@@ -51,8 +51,8 @@ def recommend(
         recall: wanted, from 0 to 1, at k (`recall_at_k`).
         n_inner, n_outer: cells and outer clusters to try, these only.
         k: recall is counted for k neighbours.
-        nbits: each is tried, but those whose codebooks need more than the base, 2**nbits vectors. None: 8; for fewer
-            than 10,000 vectors, or where nothing else fits, also 4 and 6.
+        nbits: each is tried by itself, but those whose codebooks need more than the base, 2**nbits vectors. None: 8; for
+            fewer than 10,000 vectors, or where 8 do not fit, the best of 4, 6 and 8.
         owners: of codebooks; each is tried.
         nprobes: each is tried, and no other.
         pca_dims: dimensions to reduce the vectors to, None for no reduction; each is tried.
@@ -79,18 +79,19 @@ def recommend(
     recall_at_k(ds.gt, ds.gt, k)  # a k without ground truth is refused before anything is built
     n_inner = None if n_inner is None else _check.integer(n_inner, "n_inner", 1, len(ds.xb))
     n_outer = None if n_outer is None else _check.integer(n_outer, "n_outer", 1)
+    nprobes = None if nprobes is None else [_check.integer(nprobe, "nprobe", 1) for nprobe in nprobes]
     wanted = kinds(ds, owners, _default_nbits(len(ds.xb)) if nbits is None else nbits)
     known = guide(ds, recall, k, n_inner)
     budget = Budget(
         ds, bytes_per_vector, known.n_inner, n_outer, fixed=n_inner is not None, codebook_dtype=codebook_dtype
     )
     found = budget.fitting(wanted, pca_dims)
-    if nbits is None:
-        found = _without_short(found, len(ds.xb))
+    groups = list(found.values()) if nbits is not None else _pooled(found, len(ds.xb))
+    ranked = [by_order(settings, known, k) for settings in groups]
     rows: list[Row] = []
-    for scalar in (False, True):
-        tried = [s for group in found.values() for s in _best(group, known, ds.d, k, scalar)]
-        for setting in tqdm(tried, desc="indexes", disable=not progress):
+    for chosen in (_of_several_dimensions, _of_one_dimension):
+        tried = [setting for settings in ranked for setting in chosen(settings, ds.d)]
+        for setting in tqdm(tried, desc="indexes", disable=not progress or not tried):
             rows += _measured(ds, setting, recall, k, nprobes, known.nprobe)
         if any(row["meets"] for row in rows):
             break
@@ -101,15 +102,23 @@ def _default_nbits(n: int) -> list[int]:
     return [bits for bits in (4, 6, 8) if 2**bits <= n] or [max(1, n.bit_length() - 1)]
 
 
-def _without_short(found: dict[Kind, list[Setting]], n: int) -> dict[Kind, list[Setting]]:
-    """Leave out 4 and 6 bits where 8 fit and have enough vectors to train them."""
-    long = {kind: settings for kind, settings in found.items() if kind.nbits == 8 and n >= LEAST * 2**8}
-    return long or found
+def _pooled(found: dict[Kind, list[Setting]], n: int) -> list[list[Setting]]:
+    """Let all nbits compete; 4 and 6 only where 8 do not fit or have too few vectors to train them well."""
+    enough = {kind: settings for kind, settings in found.items() if kind.nbits == 8 and n >= LEAST * 2**8}
+    pools: dict[tuple[Owner, bool], list[Setting]] = {}
+    for kind, settings in (enough or found).items():
+        pools.setdefault((kind.codebooks, kind.keep_originals), []).extend(settings)
+    return list(pools.values())
 
 
-def _best(settings: Sequence[Setting], known: Guide, d: int, k: int, scalar: bool) -> list[Setting]:
-    best = by_order([s for s in settings if is_scalar(s, d) == scalar], known, k)
-    return best[: 1 if scalar or settings[0]["keep_originals"] else TRIES]
+def _of_several_dimensions(ranked: Sequence[Setting], d: int) -> list[Setting]:
+    best = [setting for setting in ranked if not is_scalar(setting, d)]
+    return best[: 1 if ranked[0]["keep_originals"] else TRIES]
+
+
+def _of_one_dimension(ranked: Sequence[Setting], d: int) -> list[Setting]:
+    """Return the best with sub-vectors of one dimension, if it is the best of all."""
+    return [setting for setting in ranked[:1] if is_scalar(setting, d)]
 
 
 def _measured(
