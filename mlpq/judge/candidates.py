@@ -30,7 +30,7 @@ NITER = 6  # Lloyd iterations of cells that only count
 LEAST = 39  # training points a cell or a codeword should have, as Faiss has it
 PROBE = 10_000  # multiplications that take as long as what each further cell costs beside its vectors
 NEARLY = 1.1  # so much more work for fewer cells, which are built sooner
-SHARE = 1 / 8  # of the budget, for cells
+SHARE = 1 / 16  # of the budget, for cells
 DIMS = (1, 2, 3, 4, 6, 8)  # of a sub-vector, after PCA
 
 
@@ -143,7 +143,7 @@ class Budget:
     Args:
         ds: the data set.
         bytes_per_vector: for everything that the index holds.
-        n_inner: the most cells to try; fewer where they would take more than an eighth of the budget.
+        n_inner: the most cells to try; fewer where they would take more than a sixteenth of the budget.
         n_outer: of so many outer clusters, or None for the root of the cells.
         fixed: try n_inner cells only.
         codebook_dtype: of all codebooks.
@@ -249,5 +249,7 @@ def _kept(setting: Setting, known: Guide, k: int) -> float:
     pq = ProductQuantizer(z.shape[1], m, nbits).train(Rows(z))
     decoded = pq.decode(pq.encode(Rows(near.reshape(-1, z.shape[1])))).reshape(near.shape)
     D = np.square(decoded - asked).sum(axis=2)
-    first = min(k, max(1, D.shape[1] // 2))
-    return float((np.argsort(D, axis=1, kind="stable")[:, :first] < first).mean())
+    g = D.shape[1]
+    first = min(k, max(1, g // 2))
+    order = np.argsort(D[:, ::-1], axis=1, kind="stable")  # of equal distances, the farther neighbour first
+    return float((order[:, :first] >= g - first).mean())
