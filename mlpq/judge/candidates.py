@@ -25,6 +25,7 @@ ROWS = 100_000  # of the base, for the cells
 POINTS = 10_000  # of them, for axes and codebooks
 QUERIES = 1000
 JUDGES = 128  # of the queries: their neighbours are put in order by codes
+JUDGED = 5_000_000  # numbers in these neighbours, at most
 LEADING = 64  # principal components in which cells are counted
 NITER = 6  # Lloyd iterations of cells that only count
 LEAST = 39  # training points a cell or a codeword should have, as Faiss has it
@@ -71,7 +72,8 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     work is nearly the least.
     """
     counts = cell_counts(len(ds.xb)) if n_inner is None else [n_inner]
-    x = ds.xb[sample(len(ds.xb), max(ROWS, 64 * counts[-1]), 0)]
+    size = max(ROWS, 64 * counts[-1])
+    x = ds.xb[sample(len(ds.xb), size, 0)] if len(ds.xb) > size else ds.xb
     few = x[sample(len(x), POINTS, 0)]
     middle = few.mean(axis=0, dtype=np.float64).astype(np.float32)
     variances, directions = np.linalg.eigh((few - middle).T @ (few - middle))
@@ -96,11 +98,12 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     _, start, cells, km = next(one for one in tried if one[0] <= NEARLY * least)
     means = _means(x, cells, km.k)
     rows = sample(len(x), POINTS, 0)
-    ids = np.maximum(ds.gt[:JUDGES], 0)
-    near = ds.xb[ids]
-    centres = means[km.assign(Rows(reduced(near.reshape(-1, ds.d))))].reshape(near.shape)
-    asked = ds.xq[:JUDGES, None] - centres
-    return Guide(km.k, start, x[rows] - means[cells[rows]], near - centres, asked, axes, np.maximum(variances[::-1], 0))
+    judges = max(1, min(JUDGES, JUDGED // (ds.gt.shape[1] * ds.d)))
+    near = ds.xb[np.maximum(ds.gt[:judges], 0)]
+    asked = means[km.assign(Rows(reduced(near.reshape(-1, ds.d))))].reshape(near.shape)
+    near -= asked
+    np.subtract(ds.xq[:judges, None], asked, out=asked)
+    return Guide(km.k, start, x[rows] - means[cells[rows]], near, asked, axes, np.maximum(variances[::-1], 0))
 
 
 def cell_counts(n: int) -> list[int]:
@@ -119,11 +122,11 @@ def _ranks(probes: IdMatrix, cells: IdMatrix) -> IdMatrix:
 
 def _means(x: FloatMatrix, cells: npt.NDArray[np.int64], count: int) -> FloatMatrix:
     """Return the mean of each cell's rows of x (n, d), (count, d); of an empty one, 0."""
-    order, sizes = np.argsort(cells, kind="stable"), np.bincount(cells, minlength=count)
-    filled = np.flatnonzero(sizes)
+    order, ends = np.argsort(cells, kind="stable"), np.cumsum(np.bincount(cells, minlength=count))
     means = np.zeros((count, x.shape[1]), np.float32)
-    starts = (np.cumsum(sizes) - sizes)[filled]
-    means[filled] = np.add.reduceat(x[order], starts, axis=0, dtype=np.float64) / sizes[filled, None]
+    for c, rows in enumerate(np.split(order, ends[:-1])):
+        if len(rows):
+            means[c] = x[rows].mean(axis=0, dtype=np.float64)
     return means
 
 
