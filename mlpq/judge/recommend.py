@@ -40,9 +40,9 @@ def recommend(
 
     What is not given is chosen. The number of cells is the one with which a search of a sample has the least to scan.
     Of each owner, without and, where the budget holds them, with originals, the settings with the longest codes that fit
-    are compared by how well their codes keep the order of some queries' neighbours; the two best are built of
-    the whole base, and searched with more and more cells until the recall is reached or no longer rises. Sub-vectors of a single dimension
-    are tried only if nothing else reaches the recall, and they promise more.
+    are compared by how well their codes keep the order of some queries' neighbours. The two best, with originals the best,
+    are built of the whole base, and searched with more and more cells until the recall is reached or hardly rises.
+    Sub-vectors of a single dimension are built only if nothing else reaches the recall and they keep the order best.
 
     Args:
         ds: its base is trained on (of more than 100,000 vectors, every second or third and so on) and added; its
