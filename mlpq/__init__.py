@@ -28,7 +28,8 @@ from mlpq.judge.evaluate import (
     recall_interval,
     sweep,
 )
-from mlpq.judge.tuning import measure_grid, pareto, predict_memory, recommend
+from mlpq.judge.recommend import recommend
+from mlpq.judge.tuning import measure_grid, pareto, predict_memory
 from mlpq.search.exact import ExactIndex
 
 __all__ = [

@@ -1,10 +1,9 @@
-"""From a memory budget to m, nbits and nprobe: bytes before building, measured grids, the Pareto front, a recipe."""
+"""Bytes before building, measured grids, and the Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -145,64 +144,3 @@ def pareto(rows: Iterable[Row], *, small: Sequence[str] = (), large: Sequence[st
         for row, point in zip(rows, points, strict=True)
         if not any(other != point and all(a <= b for a, b in zip(other, point, strict=True)) for other in points)
     ]
-
-
-def recommend(
-    ds: Dataset,
-    bytes_per_vector: float,
-    recall: float,
-    *,
-    n_inner: int,
-    n_outer: int,
-    k: int = 10,
-    nbits: Sequence[int] = (4, 6, 8),
-    owners: Sequence[Owner] = get_args(Owner),
-    nprobes: Sequence[int] = NPROBES,
-    progress: bool = False,
-) -> list[Row]:
-    """Measure, for each owner and each nbits, the largest m whose whole index fits the budget.
-
-    An nbits whose codebooks would need more than the base, 2**nbits vectors, is left out.
-
-    Args:
-        bytes_per_vector: budget for everything: codes, ids, codebooks, centroids.
-        recall: wanted, from 0 to 1, at k.
-        ds, n_inner, n_outer, k, nprobes, progress: as in `measure_grid`.
-
-    Returns:
-        Rows of `measure_grid` with one more column, "meets", for whether the recall is reached. First those that do,
-        fastest first; then the others, best recall first.
-
-    Raises:
-        ValueError: recall outside 0..1; no nbits can be trained; nothing fits: the message says what the smallest
-            index takes.
-    """
-    if not 0 <= recall <= 1:
-        raise ValueError(f"recall must be from 0 to 1; got {recall}")
-    fitting = _largest_fitting(ds, bytes_per_vector, n_inner, n_outer, product(owners, nbits))
-    rows = measure_grid(ds, fitting, nprobes, n_inner=n_inner, n_outer=n_outer, k=k, progress=progress)
-    rows = [row | {"meets": row["recall"] >= recall} for row in rows]
-    return sorted(rows, key=lambda row: (not row["meets"], -row["qps"] if row["meets"] else -row["recall"]))
-
-
-def _largest_fitting(
-    ds: Dataset, budget: float, n_inner: int, n_outer: int, kinds: Iterable[tuple[Owner, int]]
-) -> list[Row]:
-    """Return, for each (owner, nbits), the settings with the largest m that fits; raise if nothing does."""
-    fitting: list[Row] = []
-    smallest, n = float("inf"), len(ds.xb)
-    for owner, bits in kinds:
-        if 2 ** _check.integer(bits, "nbits", 1, _check.MAX_NBITS) > n:
-            continue  # a codebook would need more vectors to train on
-        for m in reversed(_check.valid_m(ds.d)):
-            setting: Row = {"codebooks": owner, "m": m, "nbits": bits}
-            needed = predict_memory(n, ds.d, n_inner, n_outer, **setting).total / n
-            smallest = min(smallest, needed)
-            if needed <= budget:
-                fitting.append(setting)
-                break
-    if smallest == float("inf"):
-        raise ValueError(f"nbits must hold one whose 2**nbits is at most the number of vectors, {n}")
-    if not fitting:
-        raise ValueError(f"bytes_per_vector must be at least {smallest:.1f} for {n} vectors of d={ds.d}; got {budget}")
-    return fitting
