@@ -11,7 +11,7 @@ from mlpq.judge import candidates
 from mlpq.judge.candidates import Budget, Kind, cell_counts
 
 LEVELS = {"n_inner": 8, "n_outer": 3}
-COLUMNS = ["n_inner", "n_outer", "pca_dim", "m", "nbits", "codebooks", "codebook_dtype", "keep_originals"]
+COLUMNS = ["n_inner", "n_outer", "pca_dim", "m", "nbits", "codebooks", "codebook_dtype", "keep_originals", "metric"]
 COLUMNS += ["bytes", "nprobe", "rerank", "recall", "qps", "meets", "mlpq", "faiss"]
 
 
@@ -161,8 +161,6 @@ def test_bad_input(small: mlpq.Dataset) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             mlpq.recommend(small, **{"bytes_per_vector": 60, "recall": 0.5, **bad})
-    with pytest.raises(ValueError, match="metric 'l2' or 'cosine'; got 'ip'"):
-        mlpq.recommend(mlpq.dataset(small.xb[:100], metric="ip"), 60, 0.5)
 
 
 def test_few_vectors_are_recommended_what_they_can_train() -> None:
@@ -172,8 +170,19 @@ def test_few_vectors_are_recommended_what_they_can_train() -> None:
     assert {row["nbits"] for row in rows} == {4, 6}
     assert {row["n_outer"] for row in rows} == {2}
     assert mlpq.recommend(few, 60, 0.5)[0]["meets"]
-    with pytest.raises(ValueError, match=r"bytes_per_vector must be at least \d+\.\d for 200 vectors of d=24; got 9"):
-        mlpq.recommend(few, 9, 0.5)
+    with pytest.raises(ValueError, match=r"bytes_per_vector must be at least \d+\.\d for 200 vectors of d=24; got 3"):
+        mlpq.recommend(few, 3, 0.5)
+
+
+def test_inner_products(small: mlpq.Dataset) -> None:
+    """Lengths differ: the nearest are others, and so are the best cells and codes."""
+    lengths = np.exp(np.random.default_rng(0).standard_normal((len(small.xb), 1))).astype(np.float32)
+    ds = mlpq.dataset(small.xb * lengths, small.xq, metric="ip")
+    rows = mlpq.recommend(ds, 40, 0.75)
+    assert rows[0]["meets"]
+    assert recall_of(rows[0]["mlpq"], ds)[0] == rows[0]["recall"]
+    assert "METRIC_INNER_PRODUCT" in rows[0]["faiss"]
+    assert recall_of(rows[0]["faiss"], ds)[0] > 0.5
 
 
 @pytest.mark.parametrize("shape", [(300, 1), (300, 13), (12, 5), (3, 2)])

@@ -44,8 +44,10 @@ class Guide(NamedTuple):
         residuals: (at most `POINTS`, d) float32, of vectors to the means of their cells.
         near: (at most `JUDGES`, neighbours, d) float32, of the true neighbours of some queries.
         asked: like near, of these queries to the means of the same cells.
+        centroids: like near, these means.
         axes: (d, d) float32, principal components in columns, largest variance first.
         variances: (d,) float32.
+        ip: whether the largest inner products are wanted.
     """
 
     n_inner: int
@@ -53,8 +55,10 @@ class Guide(NamedTuple):
     residuals: FloatMatrix
     near: Array3
     asked: Array3
+    centroids: Array3
     axes: FloatMatrix
     variances: npt.NDArray[np.float32]
+    ip: bool
 
 
 class Kind(NamedTuple):
@@ -75,7 +79,8 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     size = max(ROWS, 64 * counts[-1])
     x = ds.xb[sample(len(ds.xb), size, 0)] if len(ds.xb) > size else ds.xb
     few = x[sample(len(x), POINTS, 0)]
-    middle = few.mean(axis=0, dtype=np.float64).astype(np.float32)
+    ip = ds.metric == "ip"  # inner products are taken from the origin
+    middle = np.zeros(ds.d, np.float32) if ip else few.mean(axis=0, dtype=np.float64).astype(np.float32)
     variances, directions = np.linalg.eigh((few - middle).T @ (few - middle))
     axes = np.ascontiguousarray(directions[:, ::-1])
 
@@ -88,7 +93,7 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     tried = []
     for count in counts:
         km = KMeans(base.shape[1], count, niter=NITER).train(Rows(base[sample(len(base), 64 * count, 0)]))
-        cells, probes = km.assign(Rows(base)), km.probe(Rows(xq), count)
+        cells, probes = km.assign(Rows(base)), km._probe(Rows(xq), count, ip=ip)
         ranks = np.sort(_ranks(probes, km.assign(Rows(true)).reshape(known.shape))[known])
         start, enough = (int(ranks[round(share * (len(ranks) - 1))]) + 1 for share in (recall, (1 + recall) / 2))
         sizes = np.bincount(cells, minlength=count) * (len(ds.xb) / len(base))
@@ -100,10 +105,10 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     rows = sample(len(x), POINTS, 0)
     judges = max(1, min(JUDGES, JUDGED // (ds.gt.shape[1] * ds.d)))
     near = ds.xb[np.maximum(ds.gt[:judges], 0)]
-    asked = means[km.assign(Rows(reduced(near.reshape(-1, ds.d))))].reshape(near.shape)
-    near -= asked
-    np.subtract(ds.xq[:judges, None], asked, out=asked)
-    return Guide(km.k, start, x[rows] - means[cells[rows]], near, asked, axes, np.maximum(variances[::-1], 0))
+    centroids = means[km.assign(Rows(reduced(near.reshape(-1, ds.d))))].reshape(near.shape)
+    near -= centroids
+    residuals, asked = x[rows] - means[cells[rows]], ds.xq[:judges, None] - centroids
+    return Guide(km.k, start, residuals, near, asked, centroids, axes, np.maximum(variances[::-1], 0), ip)
 
 
 def cell_counts(n: int) -> list[int]:
@@ -164,7 +169,8 @@ class Budget:
     ) -> None:
         self.n, self.d, self.total = len(ds.xb), ds.d, bytes_per_vector * len(ds.xb)
         self.n_inner, self.n_outer, self.fixed, self.codebook_dtype = n_inner, n_outer, fixed, codebook_dtype
-        self.original = ds.d if in_bytes(ds.xb) else 4 * ds.d
+        self.metric = ds.metric
+        self.original = ds.d if in_bytes(Rows(ds.xb)) else 4 * ds.d
 
     def setting(self, n_inner: int, kind: Kind, m: int, pca_dim: int | None) -> Setting:
         n_outer = self.n_outer or round(n_inner**0.5)
@@ -177,11 +183,13 @@ class Budget:
             "codebooks": kind.codebooks,
             "codebook_dtype": self.codebook_dtype,
             "keep_originals": kind.keep_originals,
+            "metric": self.metric,
         }
 
     def bytes(self, setting: Setting) -> int:
         """Return what an index with this setting holds: originals in bytes where the vectors are whole numbers of a byte."""
-        without = predict_memory(self.n, self.d, **setting | {"keep_originals": False}).total
+        sized = {name: value for name, value in setting.items() if name != "metric"}
+        without = predict_memory(self.n, self.d, **sized | {"keep_originals": False}).total
         return without + (self.n * self.original if setting["keep_originals"] else 0)
 
     def longest(self, kind: Kind, family: Sequence[tuple[int, int | None]]) -> Setting | None:
@@ -247,11 +255,15 @@ def _kept(setting: Setting, known: Guide, k: int) -> float:
     """
     dim, m = setting["pca_dim"], setting["m"]
     axes = None if dim is None else known.axes[:, deal(known.variances[:dim], m)]
-    z, near, asked = (r if axes is None else r @ axes for r in (known.residuals, known.near, known.asked))
+    parts = known.residuals, known.near, known.asked, known.centroids
+    z, near, asked, centroids = (r if axes is None else r @ axes for r in parts)
     nbits = min(setting["nbits"], len(z).bit_length() - 1)  # as many as the sample can train
     pq = ProductQuantizer(z.shape[1], m, nbits).train(Rows(z))
     decoded = pq.decode(pq.encode(Rows(near.reshape(-1, z.shape[1])))).reshape(near.shape)
-    D = np.square(decoded - asked).sum(axis=2)
+    if known.ip:
+        D = -((asked + centroids) * (decoded + centroids)).sum(axis=2)
+    else:
+        D = np.square(decoded - asked).sum(axis=2)
     g = D.shape[1]
     first = min(k, max(1, g // 2))
     order = np.argsort(D[:, ::-1], axis=1, kind="stable")  # of equal distances, the farther neighbour first

@@ -61,21 +61,20 @@ def recommend(
 
     Returns:
         Rows, one for each index and search: n_inner, n_outer, pca_dim, m, nbits, codebooks, codebook_dtype,
-        keep_originals; nprobe, rerank; recall; qps, in one run; bytes, all components; "meets", for whether the
+        keep_originals, metric; nprobe, rerank; recall; qps, in one run; bytes, all components; "meets", for whether the
         recall is reached; "mlpq" and "faiss", Python lines that build this index of `ds` and search it, and an index
-        of Faiss of the same kind: always with one codebook, and with components of PCA rotated at random, not dealt out.
+        of Faiss of the same kind: always with one codebook, and with components of PCA rotated at random, not dealt out
+        (for "ip", with OPQ in the place of PCA).
         First rows that meet the recall, fastest first; then the others, best recall first. But for qps, and so
         the order of the first, the same call gives the same rows.
 
     Raises:
-        ValueError: recall outside 0..1; a data set with the metric "ip"; no nbits can be trained; nothing fits: the
+        ValueError: recall outside 0..1; no nbits can be trained; nothing fits: the
             message says what the smallest index takes.
         TypeError, ValueError: as in `MultiLevelPQ` and `recall_at_k`.
     """
     if not 0 <= recall <= 1:
         raise ValueError(f"recall must be from 0 to 1; got {recall}")
-    if ds.metric == "ip":
-        raise ValueError("ds must have the metric 'l2' or 'cosine'; got 'ip', by which no index here searches")
     recall_at_k(ds.gt, ds.gt, k)  # a k without ground truth is refused before anything is built
     n_inner = None if n_inner is None else _check.integer(n_inner, "n_inner", 1, len(ds.xb))
     n_outer = None if n_outer is None else _check.integer(n_outer, "n_outer", 1)
@@ -164,7 +163,7 @@ def _ladder(found: Callable[[int], float], recall: float, start: int, n_inner: i
 
 
 def _mlpq_lines(row: Row, d: int, k: int, step: int) -> str:
-    names = ("pca_dim", "m", "nbits", "codebooks", "codebook_dtype", "keep_originals")
+    names = ("metric", "pca_dim", "m", "nbits", "codebooks", "codebook_dtype", "keep_originals")
     named = ", ".join(f"{name}={row[name]!r}" for name in names)
     return "\n".join(
         [
@@ -178,10 +177,13 @@ def _mlpq_lines(row: Row, d: int, k: int, step: int) -> str:
 
 
 def _faiss_lines(row: Row, index: MultiLevelPQ, k: int, step: int) -> str:
-    refine = ",RFlat" if index.originals.dtype.itemsize == 4 else ",Refine(SQ8_direct)"
+    refine = ",RFlat" if index.lists.originals.dtype.itemsize == 4 else ",Refine(SQ8_direct)"
+    metric = ", faiss.METRIC_INNER_PRODUCT" if row["metric"] == "ip" else ""
     factory = f"PCAR{row['pca_dim']}," if row["pca_dim"] else ""
+    if metric and factory:  # Faiss's PCA moves the origin, from which inner products are taken
+        factory = f"OPQ{row['m']}_{row['pca_dim']},"
     factory += f"IVF{row['n_inner']},PQ{row['m']}x{row['nbits']}{refine if row['rerank'] else ''}"
-    lines = ["import faiss", "", f'index = faiss.index_factory({index.d}, "{factory}")']
+    lines = ["import faiss", "", f'index = faiss.index_factory({index.d}, "{factory}"{metric})']
     lines += [f"index.train({_rows(step)})", "index.add(ds.xb)"]
     lines += [f"faiss.try_extract_index_ivf(index).nprobe = {row['nprobe']}"]
     lines += [f"index.k_factor = {row['rerank']}"] if row["rerank"] else []
