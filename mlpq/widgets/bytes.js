@@ -25,7 +25,7 @@ const divisors = (d) => Array.from({ length: d }, (_, i) => i + 1).filter((m) =>
 // As mlpq.predict_memory.
 const predict = ({ N, d, m, nbits, cells }, outer, owners) => ({
   codes: N * Math.ceil((m * nbits) / 8),
-  ids: N * 8,
+  ids: N * (N <= 2 ** 32 ? 4 : 8),
   list_offsets: (cells + 1) * 8,
   codebooks: owners * 2 ** nbits * d * 4,
   codebook_of_cell: cells * 8,

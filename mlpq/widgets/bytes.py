@@ -73,7 +73,7 @@ class Bytes(Explorer):
     say = "{total}, {each} bytes per vector: {split}. {verdict} {ratio} {training}{real}"
     columns: ClassVar = {"parts": "part", "sizes": "bytes", "pers": "bytes per vector", "shares": "share"}
     caption = (
-        "By the formulas of mlpq.predict_memory: ids of 8 bytes, numbers of 4, and as many outer clusters as the root of "
+        "By the formulas of mlpq.predict_memory: ids of 4 bytes, and of 8 beyond 2³² vectors, numbers of 4, and as many outer clusters as the root of "
         "the cells. 1 GB is 10⁹ bytes. Searching needs room of its own. Real indexes: {dataset}, {n:,} vectors."
     )
 
