@@ -50,7 +50,11 @@ def cases(draw: st.DrawFn, metrics: tuple[str, ...] = METRICS) -> tuple[str, Arr
     """A metric, a base, queries of all lengths among and between its vectors, and k."""
     metric = draw(st.sampled_from(metrics))
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    scale, n, d = draw(st.sampled_from(SCALES + NORMS)), draw(st.sampled_from([30, 400])), draw(st.sampled_from([2, 7, 40]))
+    scale, n, d = (
+        draw(st.sampled_from(SCALES + NORMS)),
+        draw(st.sampled_from([30, 400])),
+        draw(st.sampled_from([2, 7, 40])),
+    )
     xb = vectors(scale, n, d, rng)
     if scale in NORMS:
         xb = (unit(xb) * np.geomspace(1, float(scale.split()[-1]), n)[:, None]).astype(np.float32)
@@ -124,7 +128,9 @@ def test_the_clusters_of_the_best_centroids_are_scanned(case: tuple[Any, Array, 
 
 
 @fewer
-@given(cases(), st.sampled_from(["inner", "outer", "global"]), st.sampled_from([1, 3, 6]), st.sampled_from([None, 1, 2]))
+@given(
+    cases(), st.sampled_from(["inner", "outer", "global"]), st.sampled_from([1, 3, 6]), st.sampled_from([None, 1, 2])
+)
 def test_search_by_codes_is_exact_among_what_the_codes_say(
     case: tuple[Any, Array, Array, int], owner: Any, nprobe: int, n_outer_probe: int | None
 ) -> None:
@@ -169,7 +175,9 @@ def test_shares_of_the_loss_add_up(metric: Any) -> None:
         assert sum(shares.values()) == pytest.approx(1)
         recall = mlpq.recall_at_k(index.search(X[:60] * 3, 10, nprobe=2, rerank=rerank)[1], gt, 10)
         assert shares["recall"] == recall
-    shares = mlpq.error_decomposition(index, X[:60], mlpq.ground_truth(X, X[:60], 10, metric=metric)[1], 10, 6, rerank=30)
+    shares = mlpq.error_decomposition(
+        index, X[:60], mlpq.ground_truth(X, X[:60], 10, metric=metric)[1], 10, 6, rerank=30
+    )
     assert shares == {"recall": 1, "coarse": 0, "quantization": 0, "shortlist": 0}
 
 
@@ -178,7 +186,9 @@ def test_shares_of_the_loss_add_up(metric: Any) -> None:
 MAKERS: dict[str, Callable[[Any], Any]] = {
     "ExactIndex": lambda metric: mlpq.ExactIndex(8, metric=metric),
     "KMeansIndex": lambda metric: mlpq.KMeansIndex(8, 4, metric=metric).train(X),
-    "MultiLevelPQ": lambda metric: mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4, metric=metric, keep_originals=True).train(X),
+    "MultiLevelPQ": lambda metric: mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4, metric=metric, keep_originals=True).train(
+        X
+    ),
 }
 
 

@@ -141,9 +141,13 @@ def unchanged_on_failure(lists: InvertedLists) -> Iterator[None]:
 def grow(holder: object, name: str, n: int) -> None:
     """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it."""
     old, shape = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:])
+    held = 0 in shape  # it may be: NumPy looks who refers to an array only where the number of its entries changes
     try:
-        getattr(holder, name).resize(shape)
+        if not held:
+            getattr(holder, name).resize(shape)
     except ValueError:  # it is a view, or somebody has one
+        held = True
+    if held:
         larger = np.empty(shape, getattr(holder, name).dtype)
         larger[:old] = getattr(holder, name)
         setattr(holder, name, larger)
