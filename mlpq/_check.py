@@ -224,13 +224,16 @@ def id_list(ids: Any, name: str) -> IdMatrix:
 
 
 def new_ids(ids: Any, n: int, present: Array) -> IdMatrix:
-    """Return the ids of n vectors as int64 of shape (n,), none of which occurs twice or is present."""
+    """Return n ids as int64 of shape (n,), none twice, none present; without ids, those after the largest present."""
+    if ids is None:
+        first = int(present.max()) + 1 if len(present) else 0
+        return id_list(np.arange(first, first + n, dtype=np.uint64), "ids")
     found = id_list(ids, "ids")
     if len(found) != n:
         raise ValueError(f"ids must be as many as the vectors, {n}; got {len(found)}")
     values, counts = np.unique(found, return_counts=True)
     if (counts > 1).any():
-        raise ValueError(f"ids must differ; {values[counts > 1][0]} occurs {counts.max()} times")
+        raise ValueError(f"ids must differ; {values[counts > 1][0]} occurs {counts[counts > 1][0]} times")
     if (there := found[np.isin(found, present)]).size:
         raise ValueError(f"ids must be new; {there[0]} is in the index")
     return found

@@ -148,11 +148,12 @@ class MultiLevelPQ(Model):
 
         Raises:
             RuntimeError: not trained.
-            ValueError, TypeError: as in `train`; ids that are none, or present, or not as many as vectors.
+            ValueError, TypeError: as in `train`; ids that are none, or present, or not as many as vectors; no ids where
+                counting on would go beyond 2**63 - 1.
         """
         _check.trained(self.is_trained, "MultiLevelPQ", "add")
         x = _check.rows(xb, "xb", self.d, least=0, metric=self.metric)
-        numbers = None if ids is None else _check.new_ids(ids, len(x), self.lists.ids)
+        numbers = _check.new_ids(ids, len(x), self.lists.ids)
         cells, codes = np.empty(len(x), np.int64), np.empty((len(x), self.code_size), np.uint8)
         for part in x.parts():
             cells[part], codes[part] = self._encode(x[part])
@@ -176,8 +177,10 @@ class MultiLevelPQ(Model):
         """Return what the codes of some vectors stand for: (n, d) float32, in the original space, for ids (n,).
 
         Raises:
+            RuntimeError: not trained.
             ValueError, TypeError: ids that are none, or not in the index.
         """
+        _check.trained(self.is_trained, "MultiLevelPQ", "reconstruct")
         rows = self.lists.rows_of(_check.id_list(ids, "ids"))
         if (rows < 0).any():
             raise ValueError(f"ids must be in the index; {np.asarray(ids)[rows < 0][0]} is not")

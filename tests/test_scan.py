@@ -194,7 +194,7 @@ def test_lists_grow_in_place_as_if_sorted_anew() -> None:
     cells, rows = np.empty(0, np.int64), np.empty((0, 2), np.uint8)
     for n in (1, 7, 0, 300, 2):
         new = rng.choice([0, 1, 3], n), rng.integers(0, 256, (n, 2), np.uint8)
-        lists.extend(*new)
+        lists.extend(*new, len(cells) + np.arange(n))
         cells, rows = np.concatenate([cells, new[0]]), np.concatenate([rows, new[1]])
         order = np.argsort(cells, kind="stable")
         assert np.array_equal(lists.ids, order)
@@ -202,7 +202,7 @@ def test_lists_grow_in_place_as_if_sorted_anew() -> None:
         assert np.array_equal(lists.sizes, np.bincount(cells, minlength=5))
     view = lists.rows[:3]  # while somebody looks, the arrays must not move
     before = view.copy()
-    lists.extend(np.zeros(5, np.int64), np.ones((5, 2), np.uint8))
+    lists.extend(np.zeros(5, np.int64), np.ones((5, 2), np.uint8), 310 + np.arange(5))
     assert np.array_equal(view, before)
 
 

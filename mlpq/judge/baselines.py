@@ -91,7 +91,7 @@ class KMeansIndex:
         _check.trained(self.clusters.is_trained, "KMeansIndex", "add")
         x = _check.rows(xb, "xb", self.d, least=0, metric=self.metric)
         cells = self.clusters.assign(x)
-        undisturbed(lambda: self.lists.extend(cells, x))
+        undisturbed(lambda: self.lists.extend(cells, x, self.ntotal + np.arange(len(x))))
         return self
 
     def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:

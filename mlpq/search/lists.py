@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -48,33 +48,47 @@ class InvertedLists:
         """Return the cell of each of some rows (n,)."""
         return np.searchsorted(self.offsets, rows, side="right") - 1
 
-    def extend(self, cells: Ids, rows: Array | Rows, ids: Ids | None = None, originals: Rows | None = None) -> None:
-        """Put `rows` (n, width) into `cells` (n,), in place; without `ids` (n,) they count on from the largest present.
+    def extend(self, cells: Ids, rows: Array | Rows, ids: Ids, originals: Rows | None = None) -> None:
+        """Put `rows` (n, width) with `ids` (n,) into `cells` (n,), in place; after an error nothing has changed.
 
         The arrays grow where they are and cells move up, the last one first: no second copy is held meanwhile.
         """
         n, order = len(self.ids), np.argsort(cells, kind="stable")
-        if ids is None:
-            ids = np.arange(len(rows)) + (int(self.ids.max()) + 1 if n else 0)
         if originals is None:
             originals = Rows(np.empty((len(rows), 0), np.float32))
         added = np.bincount(cells, minlength=len(self.sizes))
-        ends = np.cumsum(added)
         with unchanged_on_failure(self):
             self.ids = self.ids.astype(id_dtype(self.ids, ids), copy=False)
             if self.originals.dtype == np.uint8 and not in_bytes(originals):
                 self.originals = self.originals.astype(np.float32)
             for name in PER_ROW:
                 grow(self, name, n + len(rows))
-        for c in reversed(np.flatnonzero(ends).tolist()):  # cells before the first one that grows stay where they are
-            old, up = self.cell(c), ends[c] - added[c]
-            middle, new = old.stop + up, order[up : ends[c]]
-            for array, values in ((self.ids, ids), (self.rows, rows), (self.originals, originals)):
-                array[old.start + up : middle] = array[old]
-                place = array[middle : middle + added[c]]
-                for part in parts(place):
-                    place[part] = values[new[part]]
-        self.offsets = self.offsets + np.concatenate([[0], ends])
+            self._insert(added, order, ((self.ids, ids), (self.rows, rows), (self.originals, originals)))
+        self.offsets = self.offsets + np.concatenate([[0], np.cumsum(added)])
+
+    def _insert(self, added: Ids, order: Ids, what: Sequence[tuple[Array, Array | Rows]]) -> None:
+        """Move cells up, and put new values, taken in an order, behind the old ones in each; or leave all as it was.
+
+        Args:
+            added: (n_cells,) rows that come into each cell.
+            order: which they are, cell by cell.
+            what: arrays that have room for them at the end, and the values.
+        """
+        ends, moved = np.cumsum(added), []
+        try:
+            for c in reversed(np.flatnonzero(ends).tolist()):  # cells before the first that grows stay where they are
+                old, up = self.cell(c), ends[c] - added[c]
+                middle, new = old.stop + up, order[up : ends[c]]
+                for array, values in what:
+                    array[old.start + up : middle] = array[old]
+                    moved.append((array, old, slice(old.start + up, middle)))
+                    place = array[middle : middle + added[c]]
+                    for part in parts(place):
+                        place[part] = values[new[part]]
+        except BaseException:
+            for array, old, now in reversed(moved):
+                array[old] = array[now]
+            raise
 
     def rows_of(self, ids: Ids) -> Ids:
         """Return the row of each of some ids (n,); -1 for those that are not here."""
@@ -99,6 +113,8 @@ class InvertedLists:
     def without(self, ids: Ids) -> InvertedLists:
         """Return lists without the rows that have these ids, as they would be had those never come."""
         kept = np.flatnonzero(~np.isin(self.ids, ids))
+        if len(kept) == len(self.ids):
+            return self
         left, originals = self.some(kept), self.originals[kept]
         if originals.dtype != np.uint8 and in_bytes(Rows(originals)):
             originals = originals.astype(np.uint8)
@@ -125,12 +141,12 @@ def unchanged_on_failure(lists: InvertedLists) -> Iterator[None]:
 def grow(holder: object, name: str, n: int) -> None:
     """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it.
 
-    The first rows get an array that NumPy makes, which lies in large pages of memory, as far as the system has them; what
-    grows from nothing does not, and is scanned more slowly.
+    An array without entries is made anew: NumPy would not look who refers to it, and it would not lie in large pages of
+    memory, as what NumPy makes does where the system has them, and be scanned more slowly.
     """
     old, shape, dtype = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:]), getattr(holder, name).dtype
     try:
-        if not old:
+        if not getattr(holder, name).size:
             raise ValueError("nothing to grow")
         getattr(holder, name).resize(shape)
     except ValueError:  # also where it is a view, or somebody has one

@@ -78,14 +78,9 @@ class Originals:
 
 
 def search(
-    lists: InvertedLists,
-    probes: IdMatrix,
-    k: int,
-    shortlist: int,
-    rows: Compares,
-    width: int,
+    lists: InvertedLists, probes: IdMatrix, k: int, shortlist: int, rows: Compares, width: int,
     originals: Sums | None = None,
-) -> tuple[FloatMatrix, IdMatrix]:
+) -> tuple[FloatMatrix, IdMatrix]:  # fmt: skip
     """Scan the cells in `probes` (nq, nprobe; -1 for none) and return the k nearest rows of each query, in exact order.
 
     The nearest cell of each query comes first: its best `shortlist` rows bound what is worth keeping elsewhere.
