@@ -1,8 +1,7 @@
 """The multi-level index: compressed residuals inside a two-level hierarchy of cells.
 
 IVFADC (Jégou, Douze & Schmid 2011, section IV), with any codec for the residuals. Product quantization may have one
-codebook per inner cell or per outer cluster: the locally optimized idea of Kalantidis & Avrithis (2014), without their
-rotations.
+codebook per inner cell or per outer cluster: the idea of Kalantidis & Avrithis (2014), without their rotations.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
-from mlpq import _check, storage
+from mlpq import _check, faiss_format, storage
 from mlpq._check import Array, FloatMatrix, IdMatrix, Metric
 from mlpq._objects import Memory, copied, shown
 from mlpq._parallel import batches, undisturbed
@@ -111,10 +111,6 @@ class MultiLevelPQ(Model):
         return copied(self, "lists")
 
     @property
-    def is_trained(self) -> bool:
-        return self._coder is not None
-
-    @property
     def ntotal(self) -> int:
         """Number of vectors in the index."""
         return len(self.lists.ids)
@@ -138,9 +134,7 @@ class MultiLevelPQ(Model):
     # ---- add, remove, reconstruct ------------------------------------------------------------------------------
 
     def add(self, xb: npt.ArrayLike, ids: npt.ArrayLike | None = None) -> Self:
-        """Encode xb (n, d) and append it. May be called many times.
-
-        An array that is not float32, such as a file mapped into memory, is converted part by part.
+        """Encode xb (n, d) and append it, any number of times. What is not float32 is converted part by part.
 
         Args:
             ids: (n,) distinct integers from 0 to 2**63 - 1, none of them in the index; without them, ids count on from
@@ -161,9 +155,7 @@ class MultiLevelPQ(Model):
         return self
 
     def remove(self, ids: npt.ArrayLike) -> int:
-        """Remove the vectors with these ids (n,) and return how many there were; unknown ids count 0.
-
-        What is left is what would be there if those vectors had never been added.
+        """Remove the vectors with these ids (n,), as if never added; return how many there were: unknown ids count 0.
 
         Raises:
             ValueError, TypeError: ids that are none.
@@ -278,6 +270,26 @@ class MultiLevelPQ(Model):
         settings, arrays = storage.read(path, mmap)
         with storage.explained(path):
             return cls._restored(settings, arrays)
+
+    def to_faiss(self) -> faiss.Index:
+        """Return a Faiss index that finds the same, without this package; see `mlpq.faiss_format`. It has no outer clusters.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError: Faiss lacks a counterpart: more than one codebook, or a codec.
+        """
+        _check.trained(self.is_trained, "MultiLevelPQ", "to_faiss")
+        return faiss_format.to_faiss(self._settings() | {"keep_originals": self.keep_originals}, self._arrays())
+
+    @classmethod
+    def from_faiss(cls, index: faiss.Index) -> Self:
+        """Return what finds the same as an `IndexIVFPQ` of Faiss's, behind a rotation or not; n_outer is sqrt(n_inner).
+
+        Raises:
+            TypeError, RuntimeError: not an index of Faiss's, or not trained.
+            ValueError: this class lacks a counterpart, which the message names.
+        """
+        return cls._restored(*faiss_format.from_faiss(index))
 
     @classmethod
     def _restored(cls, settings: dict[str, Any], arrays: dict[str, Array]) -> Self:
