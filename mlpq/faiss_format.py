@@ -193,7 +193,7 @@ def _metric(
     """Return the metric of lists behind some transforms; refuse what is in the way of it."""
     kind = type(lists).__name__
     if kind != "IndexIVFPQ":
-        _refuse(LACKING.get(kind, f"{kind} there: codes must be those of an IndexIVFPQ"))
+        _refuse(LACKING.get(kind, f"what {kind} holds: codes must be those of an IndexIVFPQ"))
     quantizer, metric = faiss.downcast_index(lists.quantizer), METRICS.get(lists.metric_type)
     finder, flat = type(quantizer).__name__, (faiss.IndexFlat, faiss.IndexFlatL2, faiss.IndexFlatIP)
     norms = [isinstance(one, faiss.NormalizationTransform) for one in door + turns]
