@@ -126,8 +126,10 @@ def grow(holder: object, name: str, n: int) -> None:
     """Give an array (old n, ...) of the holder room for n rows, where it stands if nothing else refers to it."""
     old, shape = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:])
     try:
+        if not getattr(holder, name).flags.writeable:  # NumPy would resize it if it is empty
+            raise ValueError
         getattr(holder, name).resize(shape)
-    except ValueError:  # it is a view, or somebody has one
+    except ValueError:  # it is a view, or somebody has one, or may not be written
         larger = np.empty(shape, getattr(holder, name).dtype)
         larger[:old] = getattr(holder, name)
         setattr(holder, name, larger)
