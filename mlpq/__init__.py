@@ -14,7 +14,7 @@ from mlpq.data.datasets import Dataset, dataset, load_dataset
 from mlpq.data.download import DownloadError
 from mlpq.data.groundtruth import ground_truth
 from mlpq.data.synthetic import synthetic, synthetic_chunks
-from mlpq.exchange import FaissIndex
+from mlpq.exchange.wrapped import FaissIndex
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.baselines import KMeansIndex
 from mlpq.judge.evaluate import (

@@ -1,8 +1,7 @@
 """The multi-level index: compressed residuals inside a two-level hierarchy of cells.
 
 IVFADC (Jégou, Douze & Schmid 2011, section IV), with any codec for the residuals. Product quantization may have one
-codebook per inner cell or per outer cluster: the locally optimized idea of Kalantidis & Avrithis (2014), without their
-rotations.
+codebook per inner cell or per outer cluster: the idea of Kalantidis & Avrithis (2014), without their rotations.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Self
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +20,7 @@ from mlpq._parallel import batches, undisturbed
 from mlpq.codecs import Codec
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.codecs.rotation import Kind
+from mlpq.exchange import convert
 from mlpq.model import CODECS, Model, codec_of
 from mlpq.search import pieces, visits
 from mlpq.search.distance import balanced
@@ -100,26 +101,15 @@ class MultiLevelPQ(Model):
         self.lists = InvertedLists.empty(self.clusters.n_inner, self.code_size, np.uint8, d)
 
     def __repr__(self) -> str:
-        usual = {"niter": 20, "seed": 0, "metric": "l2", "codebook_dtype": "float32", "keep_originals": False}
-        usual |= {"rotation": "pca"} if self.pca_dim else {}
-        facts = {"d": self.d} | self._settings() | {"keep_originals": self.keep_originals}
-        facts |= {"codec": self.codec} if self.codec else {}
-        facts = {name: value for name, value in facts.items() if usual.get(name) != value}
-        return shown(self, **facts, **({"ntotal": self.ntotal} if self.is_trained else {"trained": False}))
+        return shown(self, **self._unusual(), **({"ntotal": self.ntotal} if self.is_trained else {"trained": False}))
 
     def __copy__(self) -> Self:
         return copied(self, "lists")
 
     @property
-    def is_trained(self) -> bool:
-        return self._coder is not None
-
-    @property
     def ntotal(self) -> int:
         """Number of vectors in the index."""
         return len(self.lists.ids)
-
-    # ---- train -------------------------------------------------------------------------------------------------
 
     def train(self, xt: npt.ArrayLike, *, progress: bool = False) -> Self:
         """Learn axes, cells and codes from xt (n, d); vectors added before are dropped. `progress` shows one bar.
@@ -135,12 +125,8 @@ class MultiLevelPQ(Model):
         self._drop()
         return self
 
-    # ---- add, remove, reconstruct ------------------------------------------------------------------------------
-
     def add(self, xb: npt.ArrayLike, ids: npt.ArrayLike | None = None) -> Self:
-        """Encode xb (n, d) and append it. May be called many times.
-
-        An array that is not float32, such as a file mapped into memory, is converted part by part.
+        """Encode xb (n, d) and append it, any number of times. What is not float32 is converted part by part.
 
         Args:
             ids: (n,) distinct integers from 0 to 2**63 - 1, none of them in the index; without them, ids count on from
@@ -162,9 +148,7 @@ class MultiLevelPQ(Model):
         return self
 
     def remove(self, ids: npt.ArrayLike) -> int:
-        """Remove the vectors with these ids (n,) and return how many there were; unknown ids count 0.
-
-        What is left is what would be there if those vectors had never been added.
+        """Remove the vectors with these ids (n,), as if never added; return how many there were: unknown ids count 0.
 
         Raises:
             ValueError, TypeError: ids that are none.
@@ -185,8 +169,6 @@ class MultiLevelPQ(Model):
         if (rows < 0).any():
             raise ValueError(f"ids must be in the index; {np.asarray(ids)[rows < 0][0]} is not")
         return self._decode(self.lists.cells_of(rows), self.lists.rows[rows])
-
-    # ---- search ------------------------------------------------------------------------------------------------
 
     def search(
         self,
@@ -240,7 +222,8 @@ class MultiLevelPQ(Model):
             D[part], I[part] = scanner.search(self._probe(z, nprobe, n_outer_probe), k, shortlist)
         return D * factors, I
 
-    # ---- bytes -------------------------------------------------------------------------------------------------
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"keep_originals": self.keep_originals}
 
     def _arrays(self) -> dict[str, Array]:
         """Return everything the index holds, by component: what `memory` counts and `save` writes."""
@@ -265,7 +248,7 @@ class MultiLevelPQ(Model):
         _check.trained(self.is_trained, "MultiLevelPQ", "save")
         if self.codec is not None and type(self.codec) not in CODECS.values():
             raise TypeError(f"codec must be one of {', '.join(CODECS)} to be written to a file; got {self.codec!r}")
-        storage.write(path, self._settings() | {"keep_originals": self.keep_originals}, self._arrays())
+        storage.write(path, self._settings(), self._arrays())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False) -> Self:
@@ -283,6 +266,26 @@ class MultiLevelPQ(Model):
         settings, arrays = storage.read(path, mmap)
         with storage.explained(path):
             return cls._restored(settings, arrays)
+
+    def to_faiss(self) -> faiss.Index:
+        """Return a Faiss index that finds the same, without this package; see `mlpq.exchange.convert`. It has no outer clusters.
+
+        Raises:
+            RuntimeError: not trained.
+            ValueError: Faiss lacks a counterpart: more than one codebook, or a codec.
+        """
+        _check.trained(self.is_trained, "MultiLevelPQ", "to_faiss")
+        return convert.to_faiss(self._settings(), self._arrays())
+
+    @classmethod
+    def from_faiss(cls, index: faiss.Index) -> Self:
+        """Return what finds the same as an `IndexIVFPQ` of Faiss's, behind a rotation or not; n_outer is sqrt(n_inner).
+
+        Raises:
+            TypeError, RuntimeError: not an index of Faiss's, or not trained.
+            ValueError: this class lacks a counterpart, which the message names.
+        """
+        return cls._restored(*convert.from_faiss(index))
 
     @classmethod
     def _restored(cls, settings: dict[str, Any], arrays: dict[str, Array]) -> Self:

@@ -179,6 +179,13 @@ class Model:
             return settings | {name: getattr(self, name) for name in OF_PQ}
         return settings | {"codec": {"kind": type(self.codec).__name__, **self.codec.settings()}}
 
+    def _unusual(self) -> dict[str, Any]:
+        """Return the settings that say something: those that may well be otherwise, and those that are."""
+        usual = {"niter": 20, "seed": 0, "metric": "l2", "codebook_dtype": "float32", "keep_originals": False}
+        usual |= {"rotation": "pca"} if self.pca_dim else {}
+        settings = {"d": self.d} | self._settings() | ({"codec": self.codec} if self.codec else {})
+        return {name: value for name, value in settings.items() if usual.get(name) != value}
+
     def _learned(self) -> dict[str, Array]:
         """Return what was learned, by component."""
         arrays = self._coder.arrays() if self._coder else {}

@@ -22,13 +22,26 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "MultiLevelPQ": lambda: mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4).train(X).add(X),
     "with originals": lambda: mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4, keep_originals=True).train(X).add(X),
     "with PCA": lambda: mlpq.MultiLevelPQ(8, 4, 2, m=2, nbits=4, pca_dim=4, codebook_dtype="uint8").train(X).add(X),
+    "cosine, turned": lambda: (
+        mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4, metric="cosine", rotation="random").train(X).add(X + 1)
+    ),
     "Flat": lambda: mlpq.FaissIndex(8, "Flat").add(X),
     "IVF": lambda: mlpq.FaissIndex(8, "IVF4,Flat").train(X).add(X),
 }
+
+
+def out_of_band(thing: Any) -> Any:
+    """As processes that share memory pass things on, joblib's among them: the arrays come read-only."""
+    buffers: list[pickle.PickleBuffer] = []
+    stream = pickle.dumps(thing, protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(stream, buffers=[bytes(buffer) for buffer in buffers])
+
+
 WAYS: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
+    "pickle 5": out_of_band,
     "copy of a copy": lambda thing: copy.copy(copy.copy(thing)),
 }
 
@@ -78,6 +91,42 @@ def test_parts_are_copied_as_well(part: Any) -> None:
         assert np.array_equal(part.encode(X), before.encode(X))
     else:
         assert np.array_equal(part.assign(X), before.assign(X))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: mlpq.MultiLevelPQ(8, 4, 2, m=4, nbits=4, pca_dim=4, keep_originals=True),
+        lambda: mlpq.KMeansIndex(8, 4),
+        lambda: mlpq.FaissIndex(8, "IVF4,Flat"),
+        lambda: mlpq.KMeans(8, 4),
+        lambda: mlpq.TwoLevelKMeans(8, 4, 2),
+        lambda: mlpq.ProductQuantizer(8, 4, 4),
+    ],
+)
+def test_what_is_untrained_is_copied_as_that(make: Callable[[], Any], way: str) -> None:
+    original = make()
+    other = WAYS[way](original)
+    assert repr(other) == repr(original)
+    other.train(X)
+    assert repr(original) == repr(make())
+    assert repr(other) == repr(make().train(X))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_index_of_faiss_that_is_wrapped_and_a_data_set(way: str) -> None:
+    whole = MAKERS["with originals"]().to_faiss()
+    original = mlpq.FaissIndex.of(whole)
+    other = WAYS[way](original)
+    assert seen(other) == seen(original)
+    other.index.reset()
+    assert (other.ntotal, original.ntotal) == (0, 400)
+    ds = mlpq.synthetic(300, 8, nq=10)
+    again = WAYS[way](ds)
+    assert repr(again) == repr(ds)
+    assert np.array_equal(again.xb, ds.xb)
+    assert np.array_equal(again.gt, ds.gt)
 
 
 def test_arrays_that_somebody_holds_stay_as_they_are() -> None:

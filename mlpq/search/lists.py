@@ -146,8 +146,8 @@ def grow(holder: object, name: str, n: int) -> None:
     """
     old, shape, dtype = len(getattr(holder, name)), (n, *getattr(holder, name).shape[1:]), getattr(holder, name).dtype
     try:
-        if not getattr(holder, name).size:
-            raise ValueError("nothing to grow")
+        if not (getattr(holder, name).size and getattr(holder, name).flags.writeable):
+            raise ValueError("nothing to grow, or not here")
         getattr(holder, name).resize(shape)
     except ValueError:  # also where it is a view, or somebody has one
         larger = np.empty(shape, dtype)

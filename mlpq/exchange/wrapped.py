@@ -23,6 +23,7 @@ class FaissIndex:
 
     Attributes:
         index: the Faiss index itself, to set what this class does not.
+        factory: the description, or None for an index that came by `of`.
 
     Example:
         >>> x = np.random.default_rng(0).random((1000, 8))
@@ -32,15 +33,30 @@ class FaissIndex:
     """
 
     def __init__(self, d: int, factory: str) -> None:
-        self.d, self.factory = _check.integer(d, "d", 1), factory
+        self.d = _check.integer(d, "d", 1)
+        self.factory: str | None = factory
         try:
             self.index = faiss.index_factory(self.d, factory)
         except RuntimeError as error:
             raise ValueError(f"factory must describe a Faiss index for d={d}; got {factory!r}: {error}") from None
 
+    @classmethod
+    def of(cls, index: faiss.Index) -> Self:
+        """Wrap an index that exists, as `faiss.read_index` gives it; the index itself, no copy.
+
+        Raises:
+            TypeError: not an index of Faiss's.
+        """
+        if not isinstance(index, faiss.Index):
+            raise TypeError(f"index must be a Faiss index; got {type(index).__name__}")
+        new = object.__new__(cls)
+        new.d, new.factory, new.index = index.d, None, index
+        return new
+
     def __repr__(self) -> str:
         counted = {"ntotal": self.ntotal} if self.index.is_trained else {"trained": False}
-        return shown(self, d=self.d, factory=self.factory, **counted)
+        kind = {"factory": self.factory} if self.factory else {"index": type(self.index).__name__}
+        return shown(self, d=self.d, **kind, **counted)
 
     def __copy__(self) -> Self:
         return deepcopy(self)
@@ -74,7 +90,7 @@ class FaissIndex:
     def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
         """Return D (nq, k) float32 squared distances and I (nq, k) int64 ids, padded with +inf and -1.
 
-        nprobe counts where the index has inverted lists; elsewhere it is ignored.
+        Of an index by inner product D holds these, padded with -inf. nprobe counts where the index has inverted lists; elsewhere it is ignored.
 
         Raises:
             RuntimeError: not trained.
@@ -86,7 +102,8 @@ class FaissIndex:
         if lists is not None:
             lists.nprobe = nprobe
         D, I = self.index.search(_check.matrix(xq, "xq", self.d, least=0), k)
-        D[I < 0] = np.inf  # Faiss gives the largest float
+        padding = -np.inf if faiss.is_similarity_metric(self.index.metric_type) else np.inf
+        D[I < 0] = padding  # Faiss gives the largest float, or the smallest
         return D, I
 
     def memory(self) -> Memory:

@@ -1,0 +1,1 @@
+"""How an index leaves for Faiss, or arrives from there."""
