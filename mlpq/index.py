@@ -49,7 +49,8 @@ class MultiLevelPQ(Model):
         pca_dim: reduce vectors to this many dimensions first; m divides it. `rerank` is not affected.
         codebook_dtype: "float32" (the default), "float16" or "uint8": what codewords are rounded to before anything is
             encoded.
-        metric: "l2"; "cosine", by vectors scaled to unit length as they come; or "ip" for the largest inner products.
+        metric: "l2"; "cosine", by vectors scaled to unit length as they come; or "ip" for the largest inner products,
+            which lie in cells of few, long vectors: take a larger nprobe.
         rotation: "random", "pca" or "opq": how the axes are turned first, see `Rotation`; `pca_dim` alone means "pca".
         codec: what encodes residuals, in the place of product quantization: an untrained codec whose d is `pca_dim`, or d
             without it. `m`, `nbits`, `codebooks` and `codebook_dtype` may not be given then.
