@@ -269,7 +269,7 @@ class MultiLevelPQ(Model):
             return cls._restored(settings, arrays)
 
     def to_faiss(self) -> faiss.Index:
-        """Return a Faiss index that finds the same, without this package; see `mlpq.exchange.convert`. It has no outer clusters.
+        """Return a Faiss index that finds the same, without this package; see mlpq/exchange/convert.py. It has no outer clusters.
 
         Raises:
             RuntimeError: not trained.

@@ -3,9 +3,19 @@
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from PIL import Image
 from sphinx.application import Sphinx
+
+
+def size(path: Path) -> tuple[int, int]:
+    """Return width and height of a picture; a drawing says them itself."""
+    if path.suffix == ".svg":
+        root = ElementTree.parse(path).getroot()
+        return int(root.attrib["width"]), int(root.attrib["height"])
+    with Image.open(path) as picture:
+        return picture.size
 
 
 def sized(app: Sphinx, body: str) -> str:
@@ -13,9 +23,9 @@ def sized(app: Sphinx, body: str) -> str:
     sources = {name: path for path, name in app.builder.images.items()}
 
     def tag(found: re.Match[str]) -> str:
-        with Image.open(Path(app.srcdir, sources[found[2]])) as picture:
-            size = 'width="{}" height="{}"'.format(*picture.size)
-        return f'<img loading="lazy" {size} {found[1]}'
+        width, height = size(Path(app.srcdir, sources[found[2]]))
+        space = f'width="{width}" height="{height}"'
+        return f'<img loading="lazy" {space} {found[1]}'
 
     image = r'<img ((?:(?!width=)[^>])*?src="[^"]*_images/([^"]+)")'
     return re.sub(image, tag, body)
