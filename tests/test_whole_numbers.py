@@ -35,6 +35,14 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "KMeansIndex.search": (mlpq.KMeansIndex(12, 20).train(X).add(X).search, {"xq": X, "k": 100, "nprobe": 100}),
     "ProductQuantizer": (lambda **s: mlpq.ProductQuantizer(**s).train(X), {"d": 12, "m": 6, "nbits": 3, "seed": 7}),
     "ProductQuantizer.search": (PQ.search, {"xq": X, "codes": PQ.encode(X), "k": 100}),
+    "ResidualQuantizer": (lambda **s: coded(mlpq.ResidualQuantizer(**s)), {"d": 12, "M": 3, "nbits": 3, "seed": 7}),
+    "AdditiveQuantizer": (lambda **s: coded(mlpq.AdditiveQuantizer(**s)), {"d": 12, "M": 4, "nbits": 2, "seed": 7}),
+    "ScalarQuantizer": (lambda **s: coded(mlpq.ScalarQuantizer(**s)), {"d": 12, "nbits": 6}),
+    "TurboQuant": (lambda **s: coded(mlpq.TurboQuant(**s)), {"d": 12, "nbits": 3}),
+    "EDEN": (lambda **s: coded(mlpq.EDEN(**s)), {"d": 12, "nbits": 3}),
+    "RaBitQ": (lambda **s: coded(mlpq.RaBitQ(**s)), {"d": 12, "nbits": 2}),
+    "LSH": (lambda **s: coded(mlpq.LSH(**s)), {"d": 12, "nbits": 100, "seed": 7}),
+    "Rotation": (lambda **s: mlpq.Rotation(**s).train(X)(X), {"d": 12, "dim": 10, "m": 5, "nbits": 3, "seed": 7}),
     "MultiLevelPQ": (
         lambda **s: mlpq.MultiLevelPQ(**s).train(X).add(X),
         {"d": 12, "m": 5, "nbits": 3, "pca_dim": 10} | LEVELS | TRAINING,
@@ -80,6 +88,10 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         {"nbits": [3, 7], "nprobes": [100], "pca_dims": [6, 12], "k": 10} | LEVELS,
     ),
 }  # fmt: skip
+
+
+def coded(codec: Any) -> Any:
+    return codec.train(X).encode(X)
 
 
 def from_file(limit: int) -> tuple[Any, ...]:
