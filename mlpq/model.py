@@ -23,8 +23,6 @@ from mlpq.search.lists import Ids
 
 RESIDUALS = 1 << 16  # of a sample, on which a codec is trained
 OF_PQ = ("m", "nbits", "codebooks", "codebook_dtype")
-
-
 CODECS = {
     codec.__name__: codec
     for codec in (
@@ -63,16 +61,17 @@ class Model:
         self.d = _check.integer(d, "d", 1)
         self.pca_dim = None if pca_dim is None else _check.integer(pca_dim, "pca_dim", 1, self.d)
         self.metric = _check.one_of(metric, "metric", METRICS)
-        self.rotation = rotation and _check.one_of(rotation, "rotation", KINDS)
-        if pca_dim is not None and rotation is None:
-            self.rotation = "pca"
+        self.rotation: Kind | None = "pca" if pca_dim else None
+        if rotation is not None:
+            self.rotation = _check.one_of(rotation, "rotation", KINDS)
         self.clusters = TwoLevelKMeans(self.pca_dim or d, n_inner, n_outer, niter=niter, seed=seed)
         self.niter, self.seed = self.clusters.inner.niter, self.clusters.inner.seed
         if codec is None:
             pq = ProductQuantizer(self.clusters.d, 8 if m is None else m, 8 if nbits is None else nbits, seed=seed)
-            self.m, self.nbits, self.code_size = pq.m, pq.nbits, pq.code_size
-            self.codebooks = _check.one_of(codebooks or "global", "codebooks", OWNERS)
-            self.codebook_dtype = _check.one_of(codebook_dtype or "float32", "codebook_dtype", DTYPES)
+            self.m, self.nbits, self.ksub, self.code_size = pq.m, pq.nbits, pq.ksub, pq.code_size
+            owner, dtype = "global" if codebooks is None else codebooks, codebook_dtype
+            self.codebooks: Owner = _check.one_of(owner, "codebooks", OWNERS)
+            self.codebook_dtype = _check.one_of("float32" if dtype is None else dtype, "codebook_dtype", DTYPES)
         else:
             given = {"m": m, "nbits": nbits, "codebooks": codebooks, "codebook_dtype": codebook_dtype}
             self._use(codec, [name for name, value in given.items() if value is not None])
