@@ -192,8 +192,8 @@ def _distortion(x: FloatMatrix, decoded: FloatMatrix) -> float:
 def rows(path: str) -> list[Row]:
     """Return every row of a record, with what follows from others.
 
-    Of a row that is measured: fixed (bytes that do not grow with the vectors), at_n and at_many (bytes per vector in all,
-    here and for 10^7 vectors), qps. Of one that is not: hours, see `estimate`.
+    Of a row that is measured: fixed (bytes that do not grow with the vectors), at_n and at_many (bytes per vector in
+    all, here and for 10^7 vectors), qps. Of one that is not: hours, see `estimate`.
 
     Raises:
         ValueError, FileNotFoundError: no record of `codecs`.
@@ -239,7 +239,7 @@ def report(path: str) -> str:
     for name, facts in record["sets"].items():
         own = sorted((row for row in found if row["dataset"] == name), key=_order)
         title = f"{name}: {facts['n']:,} vectors, trained on {facts['trained']:,}; {facts['n_inner']} cells, "
-        title += f"nprobe {facts['nprobe']}; {record['about']['threads']} threads"
+        title += f"nprobe {facts['nprobe']}; threads: {record['about']['threads']}"
         notes = sorted({f"- Faiss's index for {row['codec']}: {row['note']}" for row in own if row["note"]})
         parts += [title, markdown_table([_cells(row) for row in own]), *(["\n".join(notes)] if notes else [])]
     return "\n\n".join(parts)
@@ -262,6 +262,6 @@ def _cells(row: Row) -> dict[str, str]:
     return named | {
         "code + id": str(row["per_vector"]), "fixed, kB": f"{row['fixed'] / 1e3:,.0f}", "total": f"{row['at_n']:.1f}",
         "total at 10^7": f"{row['at_many']:.1f}", "recall@10": f"{row['recall']:.3f} ± {row['interval']:.3f}",
-        "distortion": "" if row["distortion"] is None else f"{row['distortion']:.4g}", "queries/s": f"{row['qps']:,.0f}",
-        "train, s": f"{row['train_s']:.1f}", "encode, s": f"{row['encode_s']:.1f}",
+        "distortion": "" if row["distortion"] is None else f"{row['distortion']:.4g}",
+        "queries/s": f"{row['qps']:,.0f}", "train, s": f"{row['train_s']:.1f}", "encode, s": f"{row['encode_s']:.1f}",
     }  # fmt: skip
