@@ -131,12 +131,24 @@ def test_every_case_fits_its_bytes_and_both_libraries_make_its_index(d: int, set
         assert codecs.Faiss(narrow, case).index.d == d
 
 
+@pytest.mark.parametrize("d", [8, 100])
+def test_few_dimensions_have_the_cases_that_fit(d: int) -> None:
+    found = cases(d)
+    assert all(1 <= case.dim <= d for case in found)
+    assert all(case.dim % case.ours["m"] == 0 for case in found if case.make is None)
+    assert {(case.codec, case.size) for case in found} >= {
+        (codec, size) for codec in ("rq", "aq", "lsh") for size in SIZES
+    }
+    assert ("pq", 128) not in {(case.codec, case.size) for case in found}
+
+
 def test_what_takes_too_long_is_not_measured_but_named(setting: codecs.Setting) -> None:
     slow = [case for case in cases(784) if case.too_long]
-    assert {(case.codec, case.size) for case in slow} == {("rq", 64), ("rq", 128), ("aq", 32), ("aq", 64), ("aq", 128)}
+    sizes = {("rq", 64), ("rq", 128), ("aq", 20), ("aq", 32), ("aq", 64), ("aq", 128)}
+    assert {(case.codec, case.size) for case in slow} == sizes
     for side in codecs.SIDES:
         row = codecs._row("x", setting, slow[0], side, None)  # type: ignore[arg-type]
-        assert (row["codec"], row["size"], row["words"], row["dim"]) == ("aq", 32, 28, 112)
+        assert (row["codec"], row["size"], row["words"], row["dim"]) == ("aq", 20, 16, 128)
         assert "recall" not in row
 
 
@@ -150,7 +162,8 @@ def test_hours_follow_from_the_longest_codes_that_were_measured(tmp_path: Path) 
         "train_s": 100.0, "encode_s": 80.0, "code": 8, "per_vector": 12, "total": 1_500, "distortion": 0.25,
         "recall": 0.5, "interval": 0.125, "seconds": [1.0, 4.0, 2.0],
     }  # fmt: skip
-    rows = [
+    rows: list[dict[str, Any]] = [
+        by_hand("itq", 32, 0, 8, measured),
         by_hand("rq", 12, 8, 64, measured | {"train_s": 1.0, "encode_s": 1.0}),
         by_hand("rq", 32, 16, 128, measured),
         by_hand("rq", 64, 32, 256),  # twice the codewords, twice the components: 720 s
@@ -158,18 +171,19 @@ def test_hours_follow_from_the_longest_codes_that_were_measured(tmp_path: Path) 
         by_hand("aq", 32, 32, 64),  # four times the codewords, so 16 times 180 s
         by_hand("aq", 64, 32, 64) | {"side": "faiss"},
     ]
-    sets = {"tiny": {"n": 100, "trained": 90, "n_inner": 4, "nprobe": 2}}
+    sets = {"tiny": {"n": 100, "d": 8, "trained": 90, "n_inner": 4, "nprobe": 2}}
     content = {"about": {"nq": 50, "threads": 2}, "sets": sets, "rows": {str(i): row for i, row in enumerate(rows)}}
     (tmp_path / "x.json").write_text(json.dumps(content))
     found = codecs.rows(str(tmp_path / "x.json"))
-    assert found[1]["qps"] == 25
-    assert (found[1]["fixed"], found[1]["at_n"]) == (300, 15)
-    assert found[2]["hours"] == pytest.approx(0.2)
-    assert found[4]["hours"] == pytest.approx(0.8)
-    assert "hours" not in found[5]
+    assert found[2]["qps"] == 25
+    assert (found[2]["fixed"], found[2]["at_n"]) == (300, 15)
+    assert found[3]["hours"] == pytest.approx(0.2)
+    assert found[5]["hours"] == pytest.approx(0.8)
+    assert "hours" not in found[6]
     lines = codecs.report(str(tmp_path / "x.json")).splitlines()
     assert "| 64 | rq | mlpq rq of 32 |  |  |  |  |  | not measured, about 0.2 h |  |  |  |" in lines
     assert "| 64 | aq | faiss aq of 32 |  |  |  |  |  | not measured |  |  |  |" in lines
+    assert "- itq has no codes of 32, 64, 128 bytes for d=8" in lines
     assert "| 12 | aq | mlpq aq of 8 | 12 | 0 | 15.0 | 12.0 | 0.25 | 0.500 ± 0.125 | 25 | 100.0 | 80.0 |" in lines
 
 

@@ -7,7 +7,7 @@ with a fixed number of bits per component gets as many components as fit, one ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mlpq.codecs import Codec
@@ -19,7 +19,6 @@ from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
 ID = 4  # bytes of an id
 SIZES = (32, 64, 128)
 FEW = (12, 20)  # for sums of codewords, which take too long where they are many, and what they are compared with
-WORDS = 256  # of a codebook: 8 bits
 ONLY_SIGNS = "it decodes no more than the signs"
 NO_CELLS = (
     "no cells: Faiss's factory has no IVF for LSH, so all codes are compared, of at most d bits; it decodes no vectors"
@@ -35,7 +34,7 @@ class Case:
         codec: its name, as `--codecs` has it.
         size: bytes per vector that were aimed at.
         dim: components that are coded.
-        words: codewords in a code, of the codecs that take long where they are many.
+        words: codewords in a code, of the codecs that take long where they are many; of others 0.
         ours: what `MultiLevelPQ` is built with, less the codec.
         make: returns the codec; None for product quantization.
         factory: of Faiss, with {} for the cells.
@@ -55,7 +54,7 @@ class Case:
     faiss_rows: int | None = None
     note: str = ""
     too_long: bool = False
-    decodes: bool = field(default=True)
+    decodes: bool = True
 
 
 Kind = Callable[[int, int], Case | None]  # of a size and d: None where the codec has no such size
@@ -69,10 +68,10 @@ def cases(d: int) -> list[Case]:
 
 def _products(turned: bool) -> Kind:
     def case(size: int, d: int) -> Case | None:
-        if turned and size in FEW:
-            return None
         m = size - ID
-        dim = _sliced(m, d)
+        if m > d or (turned and size in FEW):
+            return None
+        dim = m * min(_each(m), d // m)
         ours = {"m": m, "codebook_dtype": "uint8", "rotation": "opq" if turned else "pca"}
         factory = f"OPQ{m}_{dim},{{}},PQ{m}np" if turned else f"PCA{dim},{{}},PQ{m}np"
         note = "OPQ with 8 iterations in the place of 50" if turned else ""
@@ -81,22 +80,19 @@ def _products(turned: bool) -> Kind:
     return case
 
 
-def _sliced(m: int, d: int) -> int:
-    """Return the components for m codewords: 4 for each, of few codewords 8, or as many as there are."""
-    return m * min(8 if m < 20 else 4, d // m)
+def _each(m: int) -> int:
+    """Return how many components there are for each of m codewords."""
+    return 8 if m < 20 else 4
 
 
 def _sums(name: str, kind: type[ResidualQuantizer | AdditiveQuantizer], factory: str, most: int, rows: int) -> Kind:
     def case(size: int, d: int) -> Case | None:
         M = size - ID
-        dim, too_long = _sliced(M, d), most < M
-        if too_long and size in FEW:
-            return None
+        dim = min(d, M * _each(M))
         index = f"PCA{dim},{{}},{factory}{M}x8"
         note = f"trained on {rows:,} rows, as ours is"
-        return Case(
-            name, size, dim, {"rotation": "pca"}, lambda: kind(dim, M), index, M, rows, note=note, too_long=too_long
-        )
+        ours = {"rotation": "pca"}
+        return Case(name, size, dim, ours, lambda: kind(dim, M), index, M, rows, note, too_long=most < M)
 
     return case
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.bench.cases import KINDS, Case, cases
+from mlpq.bench.cases import KINDS, SIZES, Case, cases
 from mlpq.bench.setting import K, levels, machine
 from mlpq.bench.store import Record, Store, load, source
 from mlpq.clustering import sample
@@ -241,8 +241,19 @@ def report(path: str) -> str:
         title = f"{name}: {facts['n']:,} vectors, trained on {facts['trained']:,}; {facts['n_inner']} cells, "
         title += f"nprobe {facts['nprobe']}; threads: {record['about']['threads']}"
         notes = sorted({f"- Faiss's index for {row['codec']}: {row['note']}" for row in own if row["note"]})
+        notes += _lacking(own, facts["d"])
         parts += [title, markdown_table([_cells(row) for row in own]), *(["\n".join(notes)] if notes else [])]
     return "\n\n".join(parts)
+
+
+def _lacking(own: list[Row], d: int) -> list[str]:
+    """Return a line for each codec that has no codes of some size for d dimensions."""
+    there = {(case.codec, case.size) for case in cases(d)}
+    measured = sorted({row["codec"] for row in own}, key=list(KINDS).index)
+    lacking = {codec: [str(size) for size in SIZES if (codec, size) not in there] for codec in measured}
+    return [
+        f"- {codec} has no codes of {', '.join(sizes)} bytes for d={d}" for codec, sizes in lacking.items() if sizes
+    ]
 
 
 def _order(row: Row) -> tuple[int, int, int]:
