@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search frontier bytes
 
-.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale install clean
+.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs install clean
 
 book: .venv/book
 	rm -rf _build
@@ -37,7 +37,7 @@ bench: .venv/book
 compare: .venv/bench
 	$(BIN)/python -m mlpq.bench compare --figure book/recorded/compare.png
 
-sweep scale: .venv/book
+sweep scale codecs: .venv/book
 	$(BIN)/python -m mlpq.bench $@
 
 install: .venv/test

@@ -38,6 +38,7 @@ HDF5_FILES = {
     "gist": "gist-960-euclidean.hdf5",
 }
 LARGEST = {"fashion-mnist": 300_000_000, "sift": 600_000_000, "gist": 4_000_000_000}  # bytes to expect at most
+WORDNET = "wordnet-minilm-384-angular.hdf5"  # no one serves it
 HELD_OUT = 1000  # at most this many vectors of a file without queries become queries
 
 
@@ -87,8 +88,8 @@ def load_dataset(
     """Return a data set by name, or from the path of the reader's own file.
 
     Args:
-        name: "fashion-mnist-20k" (embedded: no network), "fashion-mnist", "sift", "gist", or a path to .npy, .npz,
-            .fvecs, .bvecs, .fbin, .u8bin, .i8bin or HDF5. None takes the environment variable MLPQ_DATASET, else the
+        name: "fashion-mnist-20k" (embedded: no network), "fashion-mnist", "sift", "gist", "wordnet" (only where its
+            file already is), or a path to .npy, .npz, .fvecs, .bvecs, .fbin, .u8bin, .i8bin or HDF5. None takes the environment variable MLPQ_DATASET, else the
             embedded set.
         limit: take only the first `limit` base vectors; only those are held in memory.
         progress: show bars on stderr while files are downloaded and neighbours computed.
@@ -246,6 +247,14 @@ def _load_hdf5(name: str, limit: int | None, progress: bool) -> Dataset:
     return _complete(name, readers.read(path, limit), progress=progress)
 
 
+def _load_wordnet(limit: int | None, progress: bool) -> Dataset:
+    for folder in _folders():
+        if (path := folder / WORDNET).is_file():
+            return _complete("wordnet", readers.read(path, limit), progress=progress)
+    places = " or ".join(repr(str(folder)) for folder in _folders())
+    raise FileNotFoundError(f"no {WORDNET} in {places}: set MLPQ_DATA_DIR to the folder that holds it")
+
+
 def _check_hdf5(path: Path) -> None:
     """Verify by meaning, since nobody publishes these files' digests: what is wrong in detail, reading it will tell."""
     try:
@@ -260,4 +269,5 @@ LOADERS: dict[str, Callable[[int | None, bool], Dataset]] = {
     "fashion-mnist": _load_fashion_mnist,
     "sift": partial(_load_hdf5, "sift"),
     "gist": partial(_load_hdf5, "gist"),
+    "wordnet": _load_wordnet,
 }
