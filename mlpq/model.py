@@ -158,7 +158,7 @@ class Model:
         """Return the cells (n,) and the codes (n, code_size) of x (n, d)."""
         z = self._turned(x)
         cells = self.clusters.assign(Rows(z))
-        return cells, self._coded.encode(cells, z - self.clusters.inner_centroids[cells])
+        return cells, self._coded.encode(cells, z, self.clusters.inner_centroids)
 
     def _decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
         """Return what codes (n, code_size) in some cells (n,) stand for, (n, d)."""

@@ -83,7 +83,7 @@ def test_m_that_does_not_divide_d() -> None:
 
 def test_no_data_set_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlpq.widgets.base.load_dataset", lambda name: pytest.fail(f"loads {name}"))
-    assert "81.6 MB" in Bytes(FILE).twin()
+    assert "81.3 MB" in Bytes(FILE).twin()
 
 
 def test_measured_indexes_are_as_predicted() -> None:

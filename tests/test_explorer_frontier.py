@@ -90,7 +90,7 @@ def test_peers_are_those_of_the_comparison() -> None:
     for row in rows:
         if same := theirs.get(tuple(row[name] for name in SETTING)):  # the same method, with other codebooks
             assert row["recall"] == pytest.approx(same["recall"], abs=0.04)
-            assert row["bytes"] == pytest.approx(same["bytes"], rel=0.05)
+            assert row["bytes"] + 4 * record["n"] == pytest.approx(same["bytes"], rel=0.05)  # ids are shorter here
             assert same["found"] in row["founds"]
     for family, (line,) in zip(frontier.BEST.values(), best, strict=True):
         own = [row for row in compared if row["family"] in family]

@@ -129,13 +129,13 @@ class Codebooks(Sequence[ProductQuantizer]):
         squares = [float(squared_norms(pq.codebooks).max(axis=1).sum()) for pq in self]
         return float(max(squares, default=0.0) ** 0.5)
 
-    def encode(self, cells: Ids, residuals: FloatMatrix) -> Codes:
-        """Return the packed codes (n, code_size) of residuals (n, d) in some cells (n,)."""
+    def encode(self, cells: Ids, x: FloatMatrix, centroids: FloatMatrix) -> Codes:
+        """Return the packed codes (n, code_size) of what is left of x (n, d) in some cells (n,), less their centroids."""
         codes = np.empty((len(cells), self.code_size), np.uint8)
 
         def encode(c: int) -> None:
             rows = np.flatnonzero(cells == c)
-            codes[rows] = self[int(self.of_cell[c])].encode(Rows(residuals[rows]))
+            codes[rows] = self[int(self.of_cell[c])].encode(Rows(x[rows] - centroids[c]))
 
         in_threads(encode, np.unique(cells).tolist())
         return codes

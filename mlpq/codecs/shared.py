@@ -31,9 +31,9 @@ class Shared:
         codec.restore(own)
         return cls(codec)
 
-    def encode(self, cells: Ids, residuals: FloatMatrix) -> Codes:
-        """Return the codes (n, code_size) of residuals (n, d)."""
-        return self.codec.encode(residuals)
+    def encode(self, cells: Ids, x: FloatMatrix, centroids: FloatMatrix) -> Codes:
+        """Return the codes (n, code_size) of what is left of x (n, d) in some cells (n,), less their centroids."""
+        return self.codec.encode(x - centroids[cells])
 
     def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
         """Return what codes (n, code_size) stand for, (n, d)."""

@@ -51,7 +51,7 @@ def predict_memory(
 
     Example:
         >>> predict_memory(10**9, 96, 2**16, 2**8, m=48, codebooks="global").total // 10**9
-        56
+        52
     """
     n = _check.integer(n, "n", 0)
     d = _check.integer(d, "d", 1)
