@@ -1,6 +1,7 @@
 """The rooms of the package: each uses only those below it, and the page that draws them names them all."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "
 PATH = ["clustering", "codecs/pq", "index", "storage", *(f"search/{p.stem}" for p in (PACKAGE / "search").glob("*.py"))]
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """The modules of the package that a file imports, anywhere in it, as in `search.lists`."""
     found = set()
