@@ -90,10 +90,10 @@ def test_logo_and_icon(fresh: Fresh, html: Path) -> None:
 
 
 def test_every_public_name_is_described(html: Path) -> None:
-    pages = ("api", "api-codecs", "api-figures")
-    package, codecs, figures = ((html / "book" / f"{name}.html").read_text() for name in pages)
+    pages = ("api", "api-codecs", "api-judge", "api-figures")
+    *package, figures = ((html / "book" / f"{name}.html").read_text() for name in pages)
     for name in mlpq.__all__:
-        assert f'id="mlpq.{name}"' in package + codecs, name
+        assert f'id="mlpq.{name}"' in "".join(package), name
     for name, thing in vars(plots).items():
         if getattr(thing, "__module__", "") == plots.__name__ and not name.startswith("_"):
             assert f'id="mlpq.plots.{name}"' in figures, name
