@@ -57,7 +57,7 @@ class MultiLevelPQ(Model):
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; with a codec it is empty.
+        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; none with a codec.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         codec: the codec, trained by `train`, or None.
         lists: the `InvertedLists` with the codes.
@@ -269,7 +269,7 @@ class MultiLevelPQ(Model):
             return cls._restored(settings, arrays)
 
     def to_faiss(self) -> faiss.Index:
-        """Return a Faiss index that finds the same, without this package; see mlpq/exchange/convert.py. It has no outer clusters.
+        """Return a Faiss index that finds the same without this package, and has no outer clusters.
 
         Raises:
             RuntimeError: not trained.

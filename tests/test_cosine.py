@@ -143,7 +143,7 @@ def test_damage_is_refused(tmp_path: Path, damage: str) -> None:
 
 
 def test_a_zero_vector_far_down_is_named_by_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groundtruth, "BLOCK", 64)
+    monkeypatch.setattr("mlpq._check.BLOCK", 64)
     x = X.copy()
     x[200] = 0
     with pytest.raises(ValueError, match="xb must not hold a zero vector where the metric is cosine; row 200 is one"):

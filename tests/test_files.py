@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq.data import datasets, groundtruth, readers
+from mlpq.data import datasets, readers
 from tests import reference
 
 RNG = np.random.default_rng(5)
@@ -230,7 +230,7 @@ def test_files_of_bytes_are_held_once_in_float32(tmp_path: Path, name: str, monk
     path = write(tmp_path / name, x)
     del x
     monkeypatch.setattr(datasets, "HELD_OUT", 20)
-    monkeypatch.setattr(groundtruth, "BLOCK", 1 << 18)
+    monkeypatch.setattr("mlpq.search.distance.TILE", 1 << 10)
     tracemalloc.start()
     ds = mlpq.load_dataset(path)
     peak, result = tracemalloc.get_traced_memory()[1], ds.xb.nbytes + ds.xq.nbytes

@@ -10,6 +10,7 @@ import pytest
 
 import mlpq
 from mlpq.data import datasets, groundtruth
+from mlpq.search import distance
 from tests import reference
 
 RNG = np.random.default_rng(5)
@@ -94,7 +95,7 @@ def test_exact_at_any_scale(scale: str, nq: int, monkeypatch: pytest.MonkeyPatch
     x = SCALES[scale]().astype(np.float32)
     xb, xq = x[:450], x[-nq:]
     D, I = reference.exact(xb, xq, 20)
-    monkeypatch.setattr(groundtruth, "BLOCK", 64 * 7)  # several blocks of base vectors and of queries
+    monkeypatch.setattr(distance, "TILE", 64)  # several tiles of base vectors, and blocks of queries
     monkeypatch.setattr(groundtruth, "QUERIES", 7)
     found_D, found_I = groundtruth.compute(xb, xq, 20)
     np.testing.assert_allclose(found_D, D, rtol=1e-13)

@@ -24,9 +24,7 @@ from mlpq.clustering import MAX_SEED, sample
 POINTS = 10_000  # a sample of this size gives the components
 FITTED = 16_384  # rows, of which optimized axes need more: on 10,000 they fit the sample, and lose on other rows
 HELD_OUT = 8  # one in so many of these rows decides whether the optimized axes are better
-ITERATIONS = (
-    6  # of optimized product quantization, each with one step of k-means; more gain less than 0.1 % of the error
-)
+ITERATIONS = 6  # of optimized product quantization, each with one step of k-means: more gain hardly anything
 LLOYD = 8  # steps of k-means before the first
 MOST_BITS = 8  # of the codebooks that axes are optimized for
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
 
-import faiss
 import h5py
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +14,14 @@ from tqdm.auto import tqdm
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix, Rows
 from mlpq._hdf5 import numbers, text
-from mlpq._parallel import cut, in_threads
+from mlpq._parallel import cut
+from mlpq.search.distance import balanced, exact_to_pairs, nearest
 from mlpq.storage import replacing
 
 log = logging.getLogger(__name__)
 
 K = 100  # neighbours per query of a data set, as in ann-benchmarks
-QUERIES, FEW = 256, 16  # that one thread compares at a time, at most and at least
-BLOCK = 1 << 20  # numbers of one block: 8 MB of float64
+QUERIES = 1000  # that are searched for at a time
 
 Ids = npt.NDArray[np.int32]
 Doubles = npt.NDArray[np.float64]
@@ -74,83 +72,18 @@ def compute(
 ) -> tuple[Doubles, IdMatrix]:
     """Return squared L2 distances (nq, k) and ids of the nearest base vectors; with `ip` inner products, largest first.
 
-    A product of matrices, with a bound on its error, says which pairs may be among the nearest. Those are summed
-    directly. The data are seen from their median, so that neither an offset nor an outlier makes the bound wide.
+    The search is that of `ExactIndex`; distances are summed in float64.
     """
-    D, I = np.full((len(xq), k), np.inf), np.full((len(xq), k), -1)
-    origin = 0.0 if ip else middle(xb)
-    parts = cut(len(xb), BLOCK // max(QUERIES, xb.shape[1]))
-    threads = int(faiss.omp_get_max_threads())
-    batches = cut(len(xq), min(QUERIES, max(FEW, -(-len(xq) // threads))))
-    with tqdm(total=len(batches) * len(parts), desc="exact neighbours", disable=not progress) as bar:
-
-        def search(rows: slice) -> None:
-            x = xq[rows].astype(np.float64)
-            for part in parts:
-                y = xb[part].astype(np.float64)
-                i, j = _candidates(x - origin, y - origin, D[rows, -1:], k, ip)
-                # Those found so far stand first and have lower ids: a stable sort breaks ties by id.
-                D[rows], I[rows] = _merged(D[rows], I[rows], i, j + part.start, pair_distances(x, y, i, j, ip=ip))
-                bar.update()
-
-        in_threads(search, batches)
-    return -D if ip else D, I
-
-
-def middle(x: FloatMatrix) -> Doubles:
-    """Return about the median of the rows of x (n, d), (d,)."""
-    return np.median(sample(x), axis=0).astype(np.float64)
-
-
-def sample(x: FloatMatrix) -> FloatMatrix:
-    return x[:: max(1, len(x) // 1000)]
-
-
-def _candidates(x: Doubles, y: Doubles, worst: Doubles, k: int, ip: bool) -> tuple[IdMatrix, IdMatrix]:
-    """Return the pairs of rows i of x and j of y that may be among the k nearest, sorted by (i, j).
-
-    `worst` (n, 1) is the distance that a pair must not exceed. With u = 2**-53 and S = ||x||^2 + ||y||^2, rounding puts
-    at most 2 (d + 6) u S into the shift, the norms and the product, and 2 (d + 2) u S into the direct sum (Higham,
-    Accuracy and Stability of Numerical Algorithms, section 3.1).
-    """
-    slack = np.einsum("ij,ij->i", x, x)[:, None] + np.einsum("ij,ij->i", y, y)
-    upper = ((-1 if ip else -2) * x) @ y.T
-    if not ip:
-        upper += slack
-    slack *= 4 * (x.shape[1] + 8) * 2.0**-53
-    upper += slack
-    slack *= 2
-    near = upper <= slack + worst
-    if k <= len(y) and np.count_nonzero(near) > 4 * k * len(x):  # as in the first block: select within the block
-        near &= upper <= slack + np.partition(upper, k - 1, axis=1)[:, k - 1 : k]
-    i, j = np.nonzero(near)
-    return i, j
-
-
-def pair_distances(
-    x: npt.NDArray[Any], y: npt.NDArray[Any], i: npt.NDArray[Any], j: npt.NDArray[Any], *, ip: bool = False
-) -> Doubles:
-    """Return the squared distances of rows x[i] and y[j], (len(i),), or minus their inner products, summed in float64."""
-    out = np.empty(len(i))
-    for pairs in cut(len(i), BLOCK // 8 // x.shape[1]):
-        a, b = x[i[pairs]].astype(np.float64, copy=False), y[j[pairs]].astype(np.float64, copy=False)
-        if ip:
-            np.negative(a, out=a)
-        else:
-            b = np.subtract(a, b, out=a)
-        np.einsum("ij,ij->i", a, b, out=out[pairs])
-    return out
-
-
-def _merged(D: Doubles, I: IdMatrix, i: IdMatrix, ids: IdMatrix, distances: Doubles) -> tuple[Doubles, IdMatrix]:
-    """Return the k nearest of each row among those in D and I (n, k) and the pairs (i, ids), sorted, at `distances`."""
-    counts = np.bincount(i, minlength=len(D))
-    place = D.shape[1] + np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
-    more = ((0, 0), (0, int(counts.max())))
-    all_D, all_I = np.pad(D, more, constant_values=np.inf), np.pad(I, more, constant_values=-1)
-    all_D[i, place], all_I[i, place] = distances, ids
-    order = np.argsort(all_D, axis=1, kind="stable")[:, : D.shape[1]]
-    return np.take_along_axis(all_D, order, axis=1), np.take_along_axis(all_I, order, axis=1)
+    D, I = np.full((len(xq), k), -np.inf if ip else np.inf), np.full((len(xq), k), -1)
+    found = min(k, len(xb))
+    with tqdm(total=len(xq), desc="exact neighbours", disable=not progress) as bar:
+        for rows in cut(len(xq), QUERIES):
+            x = xq[rows]
+            _, I[rows, :found] = nearest(balanced(x, xb, ip)[0], xb, found, ip=ip)
+            exact = exact_to_pairs(x, xb, np.repeat(np.arange(len(x)), found), I[rows, :found].ravel(), ip=ip)
+            D[rows, :found] = exact.reshape(len(x), found) / (-2 if ip else 1)
+            bar.update(len(x))
+    return D, I
 
 
 def cached(

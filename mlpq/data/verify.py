@@ -8,7 +8,8 @@ import numpy as np
 
 from mlpq._check import FloatMatrix
 from mlpq._parallel import cut, in_threads
-from mlpq.data.groundtruth import Doubles, Ids, compute, middle, pair_distances, sample
+from mlpq.data.groundtruth import Doubles, Ids, compute
+from mlpq.search.distance import exact_to_pairs
 
 CHECKED = 128  # queries searched anew, at least: all of them miss one wrong query in ten in 1 of 700,000 files
 CHEAP = 1 << 31  # multiplications for which more queries are searched anew
@@ -68,7 +69,7 @@ def verified(
 
     def compare(rows: slice) -> None:
         i, columns = np.nonzero(~absent[rows])
-        D[rows][i, columns] = pair_distances(xq[rows], xb, i, gt[rows][i, columns])
+        D[rows][i, columns] = exact_to_pairs(xq[rows], xb, i, gt[rows][i, columns].astype(np.int64))
 
     in_threads(compare, cut(len(xq), 64))
     stored = np.where(absent, 0, stored)
@@ -90,8 +91,9 @@ def verified(
 
 def _scale(xb: FloatMatrix, xq: FloatMatrix) -> Doubles:
     """Return for each query about the squared distances that occur in these data, (nq, 1), wherever they lie."""
-    centre = middle(xb)
-    spread = float(np.median(((sample(xb) - centre) ** 2).sum(axis=1)))
+    some = xb[:: max(1, len(xb) // 1000)].astype(np.float64)
+    centre = np.median(some, axis=0)
+    spread = float(np.median(((some - centre) ** 2).sum(axis=1)))
     scale: Doubles = spread + ((xq - centre) ** 2).sum(axis=1, keepdims=True)
     return scale
 

@@ -90,7 +90,8 @@ class FaissIndex:
     def search(self, xq: npt.ArrayLike, k: int, *, nprobe: int = 1) -> tuple[FloatMatrix, IdMatrix]:
         """Return D (nq, k) float32 squared distances and I (nq, k) int64 ids, padded with +inf and -1.
 
-        Of an index by inner product D holds these, padded with -inf. nprobe counts where the index has inverted lists; elsewhere it is ignored.
+        Of an index by inner product D holds these, padded with -inf. nprobe counts where the index has inverted lists;
+        elsewhere it is ignored.
 
         Raises:
             RuntimeError: not trained.

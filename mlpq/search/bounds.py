@@ -41,6 +41,11 @@ def gamma(terms: int, dtype: type[Any] = np.float32) -> float:
     return error / (1 - error) if error < 1 / 3 else 0.5
 
 
+def margin(d: int, dtype: type[Any]) -> float:
+    """Return the share of both norms that all rounding in a product of d components adds up to, with room to spare."""
+    return min(4 * gamma(d + 4, dtype), 0.5)
+
+
 def left_factor(
     x: FloatMatrix, origin: FloatMatrix | float = 0.0, dtype: type[Any] = np.float32, *, ip: bool = False
 ) -> Factor:
@@ -55,11 +60,11 @@ def left_factor(
     left = np.empty((len(x), x.shape[1] + 2), dtype)
     moved = np.subtract(x, 0.0 if ip else origin, out=left[:, :-2], dtype=dtype)
     norms = np.einsum("ij,ij->i", moved, moved)
-    error = min(4 * gamma(x.shape[1] + 4, dtype), 0.5) * norms
+    error = margin(x.shape[1], dtype) * norms
     left[:, -2], left[:, -1] = norms - error, 1
     if ip:
         far = np.broadcast_to(np.asarray(origin, dtype), x.shape)
-        error = 2 * error + min(4 * gamma(x.shape[1] + 4, dtype), 0.5) * np.einsum("ij,ij->i", far, far)
+        error = 2 * error + margin(x.shape[1], dtype) * np.einsum("ij,ij->i", far, far)
         left[:, -2] = -2 * np.einsum("ij,ij->i", moved, far) - error
     moved *= -2
     return Factor(left, 2 * error)
@@ -80,7 +85,7 @@ def right_factor(
     moved = np.subtract(y, origin, out=right[:, :-2], dtype=dtype)
     squares = np.einsum("ij,ij->i", moved, moved)
     own = squares if norms is None else np.asarray(norms, dtype)
-    error = min(4 * gamma(y.shape[1] + 4, dtype), 0.5) * np.maximum(squares, np.abs(own))
+    error = margin(y.shape[1], dtype) * np.maximum(squares, np.abs(own))
     right[:, -2], right[:, -1] = 1, own - error
     return Factor(right, 2 * error)
 
@@ -117,9 +122,8 @@ def within_reach(L: Floats, left: Floats, right: Floats, limit: Floats, k: int, 
     near = limit[:, None] >= L
     if k < c and np.count_nonzero(near) > 2 * k * n:
         rows, columns = np.divmod(np.flatnonzero(at_least_kth(L, k)[:, None] >= L), c)
-        upper = (
-            L[rows, columns] + right[columns]
-        )  # of k or more in each row: the largest is not below the k-th distance
+        # Of k or more in each row: the largest is not below the k-th distance.
+        upper = L[rows, columns] + right[columns]
         kth = np.maximum.reduceat(upper, np.searchsorted(rows, np.arange(n))) + left
         near = np.minimum(limit, reach(kth, d))[:, None] >= L
     rows, columns = np.divmod(np.flatnonzero(near), c)

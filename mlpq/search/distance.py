@@ -1,8 +1,8 @@
 """Squared L2 distances and the selection of the smallest: the two steps that every search here is made of.
 
 The order is exact, that of sums of squared differences in float64, ties by id, and nearly all work is done by products of
-float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.search.bounds`); the squared
-differences of those are summed in float32; and `best` sums them in float64 where the sums are too close to tell.
+float32 matrices. Three steps lead there: products say which rows could be among the k nearest (`mlpq.search.bounds`); the
+squared differences of those are summed in float32; and `best` sums them in float64 where the sums are too close to tell.
 
 Inner products go the same way: with `ip`, a distance is -2 x.y, which leaves out both norms, and may be negative.
 """
@@ -208,7 +208,10 @@ def distances_to_pairs(x: FloatMatrix, y: FloatMatrix, i: IdMatrix, j: IdMatrix)
 
 
 def exact_to_pairs(x: FloatMatrix, y: FloatMatrix, i: Ids, j: Ids, *, ip: bool = False) -> npt.NDArray[np.float64]:
-    """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,): differences and sums in float64."""
+    """Return the squared distances of rows x[i] to rows y[j], (n,), for i and j (n,): differences and sums in float64.
+
+    With `ip`, -2 times their inner products.
+    """
     D = np.empty(len(i))
     for part in cut(len(i), block() // (4 * x.shape[1])):
         if ip:
