@@ -69,7 +69,7 @@ class LSH(Adapter):
         products = (signs.T @ signs).astype(np.float64), (signs.T @ part).astype(np.float64)
         with one_thread():
             decoder = np.linalg.lstsq(*products, rcond=1e-6)[0].astype(np.float32)
-        return {"centre": centre, "planes": planes, "decoder": decoder}
+        return {"centre": centre, "planes": planes, "decoder": rounded(decoder)}
 
     def _drawn(self) -> FloatMatrix:
         turns = [orthonormal(self.d, self.seed + i) for i in range(-(-self.nbits // self.d))]
@@ -87,10 +87,22 @@ class LSH(Adapter):
         """Return nothing: both ways are matrix products."""
 
     def _encoded(self, x: FloatMatrix) -> Codes:
-        return np.packbits((x - self._held["centre"]) @ self._held["planes"] >= 0, axis=1, bitorder="little")
+        sides = (x - self._held["centre"]) @ self._held["planes"].astype(np.float64)  # in float32 they vary by batch
+        return np.packbits(sides >= 0, axis=1, bitorder="little")
 
     def _decoded(self, codes: Codes) -> FloatMatrix:
         bits = np.unpackbits(codes, axis=1, count=self.nbits, bitorder="little").astype(np.float32)
         decoded: FloatMatrix = (2 * bits - 1) @ self._held["decoder"]
         decoded += self._held["centre"]
         return decoded
+
+
+def rounded(decoder: FloatMatrix) -> FloatMatrix:
+    """Return it in steps, for each column, of which float32 holds any sum: what a code stands for is then the same in any batch.
+
+    A matrix product adds in an order of its own for each number of rows.
+    """
+    _, exponents = np.frexp(np.abs(decoder).sum(axis=0))
+    steps = np.ldexp(np.float32(1), exponents - 23)
+    found: FloatMatrix = np.rint(decoder / steps) * steps
+    return found
