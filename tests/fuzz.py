@@ -24,7 +24,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import mlpq
-from mlpq.data import datasets, readers
+from mlpq.data import named, readers
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (80, 6)).astype(np.float32)
@@ -142,7 +142,7 @@ def read(path: Path) -> object:
         return readers.read_idx(path, SHA256).tobytes()
     if path.suffix == ".hdf5":
         with contextlib.suppress(ValueError):  # of a download, whose message names the address
-            datasets._check_hdf5(path)
+            named._check_hdf5(path)
     ds = mlpq.load_dataset(path)
     assert np.isfinite(ds.xb).all()
     assert ds.gt.max() < len(ds.xb)
@@ -154,7 +154,7 @@ SHA256 = hashlib.sha256(bytes([0, 0, 8, 2, 0, 0, 0, 80, 0, 0, 0, 6]) + X.astype(
 
 def serve(questions: Connection, folder: Path, read: Callable[[Path], object]) -> None:
     """Read each file that is named, and say how that ended."""
-    datasets.cache_folder = lambda: folder / "cache"
+    named.cache_folder = lambda: folder / "cache"
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + SPARE_MEMORY,) * 2)
     while True:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-import h5py
 import numpy as np
 import pytest
 from packaging.version import Version
@@ -185,15 +184,6 @@ def test_hours_follow_from_the_longest_codes_that_were_measured(tmp_path: Path) 
     assert "| 64 | aq | faiss aq of 32 |  |  |  |  |  | not measured |  |  |  |" in lines
     assert "- itq has no codes of 32, 64, 128 bytes for d=8" in lines
     assert "| 12 | aq | mlpq aq of 8 | 12 | 0 | 15.0 | 12.0 | 0.25 | 0.500 ± 0.125 | 25 | 100.0 | 80.0 |" in lines
-
-
-def test_wordnet_is_found_by_name_in_the_folder_of_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    x = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
-    with h5py.File(tmp_path / "wordnet-minilm-384-angular.hdf5", "w") as file:
-        file["train"], file["test"], file.attrs["distance"] = x[:50], x[50:], "angular"
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(tmp_path))
-    ds = mlpq.load_dataset("wordnet", limit=40)
-    assert (ds.name, ds.metric, ds.xb.shape, ds.xq.shape) == ("wordnet", "cosine", (40, 8), (10, 8))
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq.data import datasets, synthetic
+from mlpq.data import named, synthetic
 from tests import reference
 from tests.conftest import ROOT
 
+EMBEDDED = named.EMBEDDED / "fashion-mnist-20k.hdf5"
 RNG = np.random.default_rng(5)
 X = RNG.standard_normal((120, 6)).astype(np.float32)
 
@@ -28,15 +29,15 @@ def test_embedded_set(ds: mlpq.Dataset) -> None:
     assert ds.labels is not None
     assert ds.query_labels is not None
     assert sorted(set(ds.labels)) == sorted(set(ds.query_labels)) == list(range(10))
-    assert datasets.EMBEDDED.stat().st_size < 12e6
-    assert (datasets.EMBEDDED.parent / "LICENSE-fashion-mnist.txt").is_file()
+    assert EMBEDDED.stat().st_size < 12e6
+    assert (named.EMBEDDED / "LICENSE-fashion-mnist.txt").is_file()
     D, I = reference.exact(ds.xb, ds.xq[:2], 10)
     assert np.array_equal(I, ds.gt[:2, :10])
     np.testing.assert_allclose(D, ds.distances[:2, :10], rtol=1e-6)
 
 
 def test_embedded_file_is_in_the_ann_benchmarks_layout(ds: mlpq.Dataset) -> None:
-    with h5py.File(datasets.EMBEDDED) as file:
+    with h5py.File(EMBEDDED) as file:
         assert {"train", "test", "neighbors", "distances"} <= set(file)
         assert file["train"].dtype == np.uint8
         assert file.attrs["distance"] == "euclidean"
@@ -44,21 +45,21 @@ def test_embedded_file_is_in_the_ann_benchmarks_layout(ds: mlpq.Dataset) -> None
 
 
 def test_damage_to_the_embedded_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    content = bytearray(datasets.EMBEDDED.read_bytes())
+    content = bytearray(EMBEDDED.read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / "damaged.hdf5").write_bytes(content)
-    monkeypatch.setattr(datasets, "EMBEDDED", tmp_path / "damaged.hdf5")
+    (tmp_path / EMBEDDED.name).write_bytes(content)
+    monkeypatch.setattr(named, "EMBEDDED", tmp_path)
     with pytest.raises(ValueError, match="is damaged: install mlpq again"):
         mlpq.load_dataset("fashion-mnist-20k")
 
 
 def test_the_embedded_set_can_be_made_again(ds: mlpq.Dataset, tmp_path: Path) -> None:
-    if not datasets.DEBIAN.is_dir():
+    if not named.DEBIAN.is_dir():
         pytest.skip("needs the Debian package dataset-fashion-mnist")
     script = ROOT / "mlpq" / "data" / "make_fashion_mnist_20k.py"
-    code = f"import runpy; print(runpy.run_path({str(script)!r})['make'](*map(__import__('pathlib').Path, {(str(datasets.DEBIAN), str(tmp_path / 'made.hdf5'))!r})))"
+    code = f"import runpy; print(runpy.run_path({str(script)!r})['make'](*map(__import__('pathlib').Path, {(str(named.DEBIAN), str(tmp_path / 'made.hdf5'))!r})))"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    with h5py.File(tmp_path / "made.hdf5") as made, h5py.File(datasets.EMBEDDED) as embedded:
+    with h5py.File(tmp_path / "made.hdf5") as made, h5py.File(EMBEDDED) as embedded:
         assert set(made) == set(embedded)
         assert all(np.array_equal(made[name][:], embedded[name][:]) for name in made)
 
@@ -88,7 +89,7 @@ def test_limit_recomputes_the_neighbours(ds: mlpq.Dataset) -> None:
             "fashion",
             None,
             ValueError,
-            "unknown data set 'fashion': use one of fashion-mnist-20k, fashion-mnist, sift, gist",
+            "unknown data set 'fashion': use one of fashion-mnist-20k, wordnet-20k, fashion-mnist, wordnet, glove, sift, gist",
         ),
         ("missing.npy", None, FileNotFoundError, "no data file 'missing.npy'"),
         ("fashion-mnist-20k", 0, ValueError, "limit must be a whole number of at least 1; got 0"),
@@ -195,11 +196,11 @@ def write_idx(folder: Path, name: str, array: np.ndarray[Any, Any]) -> str:
 def test_full_set_from_idx_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, labels = RNG.integers(0, 256, (60, 28, 28), np.uint8), RNG.integers(0, 10, 60).astype(np.uint8)
     arrays = (images[:50], images[50:], labels[:50], labels[50:])
-    digests = {name: write_idx(tmp_path, name, array) for name, array in zip(datasets.IDX_SHA256, arrays, strict=True)}
+    digests = {name: write_idx(tmp_path, name, array) for name, array in zip(named.IDX_SHA256, arrays, strict=True)}
     monkeypatch.setenv("MLPQ_DATA_DIR", str(tmp_path))
     with pytest.raises(ValueError, match=r"has the wrong content: SHA-256 .*, expected c59f468a"):
         mlpq.load_dataset("fashion-mnist")
-    monkeypatch.setattr(datasets, "IDX_SHA256", digests)
+    monkeypatch.setattr(named, "IDX_SHA256", digests)
     ds = mlpq.load_dataset("fashion-mnist")
     assert np.array_equal(ds.xb, images[:50].reshape(50, 784))
     assert ds.query_labels is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import mlpq
-from mlpq.data import datasets, download
+from mlpq.data import download, named
 
 CONTENT = bytes(range(256)) * 2000
 LARGEST = 2 * len(CONTENT)
@@ -283,10 +283,10 @@ def test_every_source_is_named_when_none_answers(
 ) -> None:
     server.answers = [answer(status=404)]
     monkeypatch.delenv("MLPQ_DATA_DIR", raising=False)
-    monkeypatch.setattr(datasets, "DEBIAN", tmp_path)
-    monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(datasets, "IDX_URL", server.url + "/idx/")
-    monkeypatch.setattr(datasets, "HDF5_URL", server.url + "/hdf5/")
+    monkeypatch.setattr(named, "DEBIAN", tmp_path)
+    monkeypatch.setattr(named, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(named, "IDX_URL", server.url + "/idx/")
+    monkeypatch.setattr(named, "HDF5_URL", server.url + "/hdf5/")
     with pytest.raises(mlpq.DownloadError, match=r"/idx/train-images.*And .*/hdf5/fashion-mnist-784-euclidean.hdf5"):
         mlpq.load_dataset("fashion-mnist")
     with pytest.raises(mlpq.DownloadError, match=r"/hdf5/sift-128-euclidean.hdf5 could not be downloaded to .*: 404"):
@@ -295,8 +295,8 @@ def test_every_source_is_named_when_none_answers(
 
 def test_a_foreign_file_is_not_kept(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answers = [page]
-    monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path)
-    monkeypatch.setattr(datasets, "HDF5_URL", server.url + "/")
+    monkeypatch.setattr(named, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(named, "HDF5_URL", server.url + "/")
     with pytest.raises(mlpq.DownloadError, match="is not a data set in the ann-benchmarks layout"):
         mlpq.load_dataset("gist")
     assert not list(tmp_path.glob("*.hdf5*part")) + list(tmp_path.glob("*.hdf5"))

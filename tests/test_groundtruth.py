@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq.data import datasets, groundtruth
+from mlpq.data import groundtruth, named
 from mlpq.search import distance
 from tests import reference
 
@@ -126,7 +126,7 @@ def test_ties_go_to_the_lower_id() -> None:
 
 
 def test_computed_neighbours_are_kept_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(named, "cache_folder", lambda: tmp_path)
     x, y = X, RNG.standard_normal((120, 6))
     first = mlpq.dataset(x)
     stored = next(tmp_path.glob("neighbors-*.hdf5"))

@@ -14,6 +14,7 @@ import pytest
 
 import mlpq
 from mlpq import storage
+from mlpq.data import named
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_foreign_files_are_refused(saved: Path, tmp_path: Path) -> None:
     text.write_text("not an index")
     with h5py.File(other, "w") as file:
         file["train"] = np.zeros((3, 3))
-    for path in (text, other, mlpq.data.datasets.EMBEDDED):
+    for path in (text, other, named.EMBEDDED / "fashion-mnist-20k.hdf5"):
         with pytest.raises(ValueError, match="is not a usable mlpq index file"):
             mlpq.MultiLevelPQ.load(path)
 

@@ -3,7 +3,7 @@
     python mlpq/data/make_fashion_mnist_20k.py FOLDER
 
 FOLDER holds the IDX files, such as /usr/share/datasets/fashion-mnist of the Debian package dataset-fashion-mnist. The
-digest that the script prints is `EMBEDDED_SHA256` in mlpq/data/datasets.py.
+digest that the script prints is the one in mlpq/data/named.py.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ import numpy as np
 
 from mlpq._check import Array
 from mlpq.data import groundtruth, readers
-from mlpq.data.datasets import EMBEDDED, IDX_SHA256
+from mlpq.data.named import EMBEDDED, IDX_SHA256
 from mlpq.storage import replacing
 
 N, NQ = 20_000, 1_000
@@ -40,4 +40,4 @@ def make(folder: Path, target: Path) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    print(make(Path(sys.argv[1]), EMBEDDED))
+    print(make(Path(sys.argv[1]), EMBEDDED / "fashion-mnist-20k.hdf5"))

@@ -18,13 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
-from mlpq._hdf5 import RATIO, numbers, says
+from mlpq._hdf5 import RATIO, numbers, says, texts
 from mlpq.data import groundtruth, verify
 
 VECS: dict[str, np.dtype[Any]] = {".fvecs": np.dtype("<f4"), ".bvecs": np.dtype("u1")}
 BINS: dict[str, np.dtype[Any]] = {".fbin": np.dtype("<f4"), ".u8bin": np.dtype("u1"), ".i8bin": np.dtype("i1")}
 SUFFIXES = (".npy", ".npz", *VECS, *BINS, ".hdf5", ".h5")
 BASE_KEYS, QUERY_KEYS = ("train", "xb", "base", "vectors"), ("test", "xq", "queries")
+TEXT_KEYS = {"texts": ("train_texts", "xb"), "query_texts": ("test_texts", "xq")}
 
 IDX_SIZE = 1 << 26  # bytes; the largest IDX file known here, decompressed, has 47 million
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -33,9 +34,9 @@ Arrays = dict[str, Any]
 
 
 def read(path: Path, limit: int | None = None) -> Arrays:
-    """Return what a vector file holds: "xb", and where it has them "xq", "gt", "distances", labels and "metric".
+    """Return what a vector file holds: "xb", and where it has them "xq", "gt", "distances", labels, texts and "metric".
 
-    Of a cosine set, which is in the ann-benchmarks layout, the vectors are scaled to unit length.
+    Texts of the base may also stand in a .txt beside it, one line each. Of a cosine set, which is in the ann-benchmarks layout, the vectors are scaled to unit length.
 
     Args:
         limit: read at most this many base vectors; neighbours stored for all of them are then left out.
@@ -49,9 +50,25 @@ def read(path: Path, limit: int | None = None) -> Arrays:
     readers = {".npy": _read_npy, ".npz": _read_npz} | dict.fromkeys(VECS, _read_vecs) | dict.fromkeys(BINS, _read_bin)
     reader = readers.get(path.suffix, _read_hdf5)
     try:
-        return reader(path, limit)
+        arrays = reader(path, limit)
     except Exception as error:  # the parsers beneath raise what they like, from SyntaxError to struct.error
         raise ValueError(f"{str(path)!r} cannot be read as vectors: {error}") from error
+    beside = path.with_suffix(".txt")
+    if "texts" not in arrays and beside.is_file():
+        arrays["texts"] = _lines(beside, len(arrays["xb"]), limit)
+    return arrays
+
+
+def _lines(path: Path, n: int, limit: int | None) -> list[str]:
+    """Return the texts of n vectors; under a limit there may be more."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{str(path)!r} must be UTF-8: {error}") from error
+    lines = lines[:-1] if lines[-1] == "" else lines
+    if len(lines) < n or (limit is None and len(lines) > n):
+        raise ValueError(f"{str(path)!r} must hold a line for each of the {n} vectors beside it; it holds {len(lines)}")
+    return lines[:n]
 
 
 def _read_npy(path: Path, limit: int | None) -> Arrays:
@@ -61,12 +78,22 @@ def _read_npy(path: Path, limit: int | None) -> Arrays:
 def _read_npz(path: Path, limit: int | None) -> Arrays:
     with ZipFile(path) as file:
         size = path.stat().st_size
-        base, queries = _keys([name.removesuffix(".npy") for name in file.namelist()])
+        names = [name.removesuffix(".npy") for name in file.namelist()]
+        base, queries = _keys([name for name in names if not name.endswith("_texts")])
         rows = _member(file, base, size)[:limit].copy()  # a view would keep the rest in memory
-        arrays = {"xb": _matrix(rows, base)}
+        arrays: Arrays = {"xb": _matrix(rows, base)}
         if queries:
             arrays["xq"] = _matrix(_member(file, queries, size), queries)
+        for key, (name, of) in TEXT_KEYS.items():
+            if name in names and of in arrays:
+                arrays[key] = _words(_member(file, name, size), name, len(arrays[of]))
     return arrays
+
+
+def _words(array: _check.Array, name: str, n: int) -> list[str]:
+    if array.ndim != 1 or array.dtype.kind not in "US" or len(array) < n:
+        raise ValueError(f"{name} must hold a text for each vector; it has shape {array.shape} and dtype {array.dtype}")
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in array[:n].tolist()]
 
 
 def _matrix(array: _check.Array, name: str) -> _check.FloatMatrix:
@@ -135,13 +162,17 @@ def _read_bin(path: Path, limit: int | None) -> Arrays:
 def _read_hdf5(path: Path, limit: int | None) -> Arrays:
     """Read the ann-benchmarks layout: train, test, neighbors, distances; here also train_labels and test_labels."""
     with h5py.File(path, "r") as file:
-        base, queries = _keys([name for name in file if file.get(name, getclass=True) is h5py.Dataset])
+        names = [name for name in file if file.get(name, getclass=True) is h5py.Dataset]
+        base, queries = _keys([name for name in names if not name.endswith("_texts")])
         arrays: Arrays = {"xb": _rows(file, base, limit)}
         if queries:
             arrays["xq"] = _rows(file, queries, None)
         if "train_labels" in file and "test_labels" in file and queries:
             arrays["labels"] = _labels(file, "train_labels", len(arrays["xb"]))
             arrays["query_labels"] = _labels(file, "test_labels", len(arrays["xq"]))
+        for key, (name, of) in TEXT_KEYS.items():
+            if name in file and of in arrays:
+                arrays[key] = texts(file, name, len(arrays[of]))
         _add_truth(file, arrays, numbers(file, base))
     return arrays
 
