@@ -58,9 +58,9 @@ def shifted(page: Page) -> float:
     return float(page.evaluate(SHIFTED))
 
 
-def serious_violations(page: Page, rules: list[str] | None = None) -> list[tuple[str, list[str]]]:
-    """What axe-core calls serious or critical, by these rules or by all, with the markup concerned."""
-    options: dict[str, Any] = {"resultTypes": ["violations"]} | ({"runOnly": rules} if rules else {})
-    found = Axe().run(page, options=options).response["violations"]
+def serious_violations(page: Page, *, without: str = "", **options: Any) -> list[tuple[str, list[str]]]:
+    """What axe-core, with its options, calls serious or critical outside a part of the page, with the markup concerned."""
+    context = {"exclude": [[without]]} if without else None
+    found = Axe().run(page, context, {"resultTypes": ["violations"], **options}).response["violations"]
     bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
     return [(violation["id"], [node["html"][:120] for node in violation["nodes"]]) for violation in bad]

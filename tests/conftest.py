@@ -31,9 +31,10 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_exact", "test_bench", "test_notebooks", "test_explorers", "test_full", "test_explorer_frontier", "tour",
-    "residuals", "test_datasets", "choosing", "test_explorer_bytes", "what-to-use", "test_explorer_search",
-    "multi-level-search", "test_site", "comparison", "test_index", "product-quantization", "test_storage", "test_scan", "test_dark",
+    "test_book", "test_notebooks", "test_bench", "test_dark", "test_explorers", "test_recommend", "choosing", "tour", "test_full",
+    "test_download", "test_index", "comparison", "test_site", "test_exchange", "test_explorer_frontier", "test_metrics",
+    "multi-level-search", "residuals", "test_exact", "what-to-use", "product-quantization", "test_explorer_bytes", "test_fuzz",
+    "test_live", "test_explorer_search", "test_interrupts", "two-levels", "bytes", "kmeans", "test_texts",
 ]  # fmt: skip
 
 

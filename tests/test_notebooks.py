@@ -4,7 +4,6 @@ import re
 import shutil
 import sys
 from copy import deepcopy
-from itertools import product
 from pathlib import Path
 
 import nbformat
@@ -69,7 +68,7 @@ def test_memory_is_limited(pytester: pytest.Pytester, monkeypatch: pytest.Monkey
     assert set(outcomes(pytester, cells).values()) == {"PASSED"}
 
 
-OWN = ["tour", "multi-level-search", "comparison", "bytes", "choosing", "what-to-use"]
+OWN = {"tour": 100, "multi-level-search": 100, "comparison": 101, "bytes": 100, "choosing": 101, "what-to-use": 100}
 FIXED = re.compile("recorded|784")  # cells that read recordings of Fashion-MNIST, or name its dimension
 
 
@@ -84,7 +83,7 @@ def words(cell: nbformat.NotebookNode) -> str:
     return "\n".join([*seen, *(output.text for output in cell.outputs if output.output_type == "stream")])
 
 
-@pytest.mark.parametrize(("name", "d"), [*product(OWN, [100]), ("comparison", 101), ("choosing", 101)])
+@pytest.mark.parametrize(("name", "d"), OWN.items())
 def test_readers_own_vectors(name: str, d: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook runs on them to its end, sliders too, and draws as many figures as in the book; 101 is prime."""
     np.save(tmp_path / "vectors.npy", mlpq.synthetic(3000, d, nq=1, n_clusters=30).xb)

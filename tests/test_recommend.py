@@ -179,7 +179,7 @@ def test_inner_products(small: mlpq.Dataset) -> None:
     x = small.xb[:1500]
     lengths = np.exp(np.random.default_rng(0).standard_normal((len(x), 1))).astype(np.float32)
     ds = mlpq.dataset(x * lengths, small.xq[:50], metric="ip")
-    rows = mlpq.recommend(ds, 40, 0.7)
+    rows = mlpq.recommend(ds, 40, 0.7, nbits=(4,))
     assert rows[0]["meets"]
     assert recall_of(rows[0]["mlpq"], ds)[0] == rows[0]["recall"]
     assert "METRIC_INNER_PRODUCT" in rows[0]["faiss"]

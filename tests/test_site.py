@@ -29,6 +29,33 @@ def test_explorers_hardly_move_the_page(fresh: Fresh, html: Path, name: str, vie
             assert shifted(page) < 0.1
 
 
+def test_chapters_say_where_they_stand(html: Path) -> None:
+    """A strip of the pipeline, the same on all but for what is marked."""
+    strips = {}
+    for name in CHAPTERS:
+        found = re.findall(r'<div class="pipeline" .*</div>', (html / f"{name}.html").read_text())
+        strips[name] = found[0] if found else ""
+        assert len(found) == (name != "book/tour"), name
+        assert ('class="here"' in strips[name]) == (name != "book/tour")
+    bare = {re.sub(' class="here"| aria-label="[^"]*"', "", strip) for strip in strips.values() if strip}
+    assert len(bare) == 1
+
+
+def test_code_can_be_hidden(fresh: Fresh, html: Path) -> None:
+    page = fresh(viewport=WIDE)
+    arrive(page, (html / "book" / "kmeans.html").as_uri())
+    code, button = page.locator(".cell_input").first, page.locator(".btn-hide-code-button")
+    button.click()
+    expect(code).to_be_hidden()
+    arrive(page, (html / "book" / "two-levels.html").as_uri())  # stays so on the next page
+    expect(code).to_be_hidden()
+    assert page.locator(".cell_output").first.is_visible()
+    button.click()
+    expect(code).to_be_visible()
+    arrive(page, (html / "book" / "using.html").as_uri())
+    assert button.count() == 0
+
+
 def test_mathjax_comes_with_formulas_only(html: Path) -> None:
     loads = {}
     for name in PAGES:
