@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXPLORERS := lloyd probe codec table codebook search frontier bytes
+EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes
 
 .PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs install clean
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq import _check
-from mlpq._check import FloatMatrix
+from mlpq._check import FloatMatrix, Metric
 from mlpq.data import groundtruth, named, readers
 
 HELD_OUT = 1000  # at most this many vectors of a file without queries become queries
@@ -46,7 +46,7 @@ class Dataset:
     query_labels: npt.NDArray[np.uint8] | None = None
     texts: list[str] | None = None
     query_texts: list[str] | None = None
-    metric: str = "l2"
+    metric: Metric = "l2"
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, xb {self.xb.shape}, xq {self.xq.shape}, {self.metric!r}, k={self.gt.shape[1]})"
@@ -115,7 +115,7 @@ def dataset(
     *,
     texts: Sequence[str] | None = None,
     query_texts: Sequence[str] | None = None,
-    metric: str = "l2",
+    metric: Metric = "l2",
     name: str = "yours",
     seed: int = 0,
 ) -> Dataset:

@@ -6,9 +6,22 @@ from mlpq.widgets.codebook import Codebook
 from mlpq.widgets.codec import Codec
 from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.lloyd import Lloyd
+from mlpq.widgets.meaning import Meaning
 from mlpq.widgets.probe import Probe
 from mlpq.widgets.search import Search
 from mlpq.widgets.table import Table
 
-EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Frontier, Bytes)
-__all__ = ["EXPLORERS", "Bytes", "Codebook", "Codec", "Explorer", "Frontier", "Lloyd", "Probe", "Search", "Table"]
+EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Meaning, Frontier, Bytes)
+__all__ = [
+    "EXPLORERS",
+    "Bytes",
+    "Codebook",
+    "Codec",
+    "Explorer",
+    "Frontier",
+    "Lloyd",
+    "Meaning",
+    "Probe",
+    "Search",
+    "Table",
+]
