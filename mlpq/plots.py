@@ -114,6 +114,16 @@ def lines(
     return ax
 
 
+def name_lines(ax: Axes, *, at: int, side: str = "right") -> None:
+    """Write the name of each line above its point number `at`, to the "left" or "right" of it, in place of a legend."""
+    x, ha = (-8, "right") if side == "left" else (2, "left")
+    for line in ax.lines:
+        point = line.get_xdata()[at], line.get_ydata()[at]  # type: ignore[index]
+        ax.annotate(line.get_label(), point, (x, 7), textcoords="offset points", ha=ha, color=line.get_color())  # type: ignore[arg-type]
+    if legend := ax.get_legend():
+        legend.remove()
+
+
 def heatmap(
     values: npt.NDArray[Any],
     *,

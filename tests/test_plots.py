@@ -71,6 +71,15 @@ def test_log_ticks_leave_room_for_their_labels(x: tuple[float, float], ticks: se
     assert {tick for tick in ax.get_xticks() if low <= tick <= high} == ticks
 
 
+@pytest.mark.parametrize(("side", "ha"), [("left", "right"), ("right", "left")])
+def test_lines_bear_their_names(side: str, ha: str) -> None:
+    ax = plots.lines({"a": ([1, 2], [3, 4]), "b": ([1, 2], [5, 6])}, title="t", xlabel="x", ylabel="y")
+    plots.name_lines(ax, at=1, side=side)
+    assert [(text.get_text(), text.xy, text.get_ha()) for text in ax.texts] == [("a", (2, 4), ha), ("b", (2, 6), ha)]  # type: ignore[attr-defined]
+    assert [text.get_color() for text in ax.texts] == [line.get_color() for line in ax.lines]
+    assert ax.get_legend() is None
+
+
 def test_panels() -> None:
     axes = plots.panels(2, 3, height=4.0)
     assert axes.shape == (2, 3)
