@@ -52,7 +52,8 @@ class Codebook(Explorer):
     caption = (
         f"Recorded on {{dataset}}: the first N of {{n:,}} vectors of {{d}} dimensions, in {LEVELS[0]} cells and "
         f"{LEVELS[1]} outer clusters at every N. Unseen: the first {SOME:,} queries. All bytes are counted. Between the "
-        f"recorded m, the bytes for the same loss lie on straight lines; an owner that loses less at m = {MS[0]} has those of it."
+        f"recorded m, the bytes for the same loss lie on straight lines; an owner that loses less even at m = {MS[0]} is shown "
+        "with the bytes of that."
     )
 
     owner = traitlets.Unicode("inner").tag(sync=True)
