@@ -34,7 +34,7 @@ def test_point_is_what_search_and_decomposition_say(words: mlpq.Dataset, query: 
     assert point["answers"] == [f"t{id_}" for id_ in I]
     assert point["true"] == [f"t{id_}" for id_ in gt[0, :10]]
     assert words.texts is not None
-    assert point["names"] == {f"t{id_}": words.texts[id_] for id_ in {*I, *gt[0, :10]}}
+    assert point["texts"] == {f"t{id_}": words.texts[id_] for id_ in {*I, *gt[0, :10]}}
     shares = mlpq.error_decomposition(index, x, gt, 10, nprobe)
     told = {name: int(point["found" if name == "recall" else name]) for name in ("recall", "coarse", "quantization")}
     assert told == {name: round(10 * shares[name]) for name in told}
@@ -70,12 +70,12 @@ def test_recorded_points_come_out_again(words: mlpq.Dataset) -> None:
             assert stored[name] == point[name]
         assert len({*stored["answers"]} & {*point["answers"]}) >= 6
         assert float(stored["recall"]) == pytest.approx(float(point["recall"]), abs=0.03)
-        assert {*stored["answers"], *stored["true"]} <= set(record["shared"]["names"])
+        assert {*stored["answers"], *stored["true"]} <= set(record["shared"]["texts"])
 
 
 def test_figure_shows_the_point(opened: Opened) -> None:
     explorer, model = opened("tour", "meaning"), widgets.Meaning(RECORDED)
-    names = model.data["shared"]["names"]
+    names = model.data["shared"]["texts"]
     for query, nprobe in (("Brie", 1), ("cream soda", 16)):
         model.query, model.nprobe = query, nprobe
         explorer.get_by_role("combobox", name="query").select_option(query)

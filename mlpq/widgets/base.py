@@ -182,11 +182,11 @@ class Explorer(anywidget.AnyWidget):
         point = self.point()
         if "error" in point:
             return []
-        names = point.get("names") or self.data["shared"].get("names", {})
+        texts = point.get("texts") or self.data["shared"].get("texts", {})
         cells = [point[name] for name in self.columns]
         length = max((len(cell) for cell in cells if isinstance(cell, list)), default=1)
         full = [cell if isinstance(cell, list) else [cell] * length for cell in cells]
-        return [[names.get(cell, str(cell)) for cell in row] for row in zip(*full, strict=True)]
+        return [[texts.get(cell, str(cell)) for cell in row] for row in zip(*full, strict=True)]
 
     def twin(self) -> str:
         """Return the explorer as HTML that needs no kernel; without scripts, the sentence and the table remain."""

@@ -19,12 +19,12 @@ export default explorer((figure, data, narrow) => {
   figure.append(both);
 
   return (point) => {
-    const names = point.names ?? data.shared.names; // a kernel sends its own
+    const texts = point.texts ?? data.shared.texts; // a kernel sends its own
     answers.show(point.answers.map((id, i) => ({
-      right: Number(point.marks[i]) <= 10, note: point.marks[i], text: names[id],
+      right: Number(point.marks[i]) <= 10, note: point.marks[i], text: texts[id],
     })));
     true_.show(point.true.map((id, i) => ({
-      right: point.fates[i] === "found", note: point.fates[i], text: names[id],
+      right: point.fates[i] === "found", note: point.fates[i], text: texts[id],
     })));
   };
 });

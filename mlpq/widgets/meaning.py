@@ -82,16 +82,16 @@ class Meaning(Explorer):
             "quantization": str(sum(one.startswith("rank") for one in fates)),
             "mine": f"{fates.count('found') / K:.1f}", "recall": f"{recall(ds, m, nbits, nprobe):.2f}",
             "bytes": f"{index.memory().total / len(ds.xb):,.1f}", "code": str(index.code_size),
-            "names": {f"t{id_}": texts[id_] for id_ in {*ids[:K], *true}},
+            "texts": {f"t{id_}": texts[id_] for id_ in {*ids[:K], *true}},
         }  # fmt: skip
 
     @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
         """Compute the grid, and put each text once where all points find it."""
         record = super().record(ds, every)
-        record["shared"] = {"names": {}}
+        record["shared"] = {"texts": {}}
         for point in record["points"].values():
-            record["shared"]["names"] |= point.pop("names")
+            record["shared"]["texts"] |= point.pop("texts")
         n_inner, n_outer = levels(ds)
         return record | {"n_inner": n_inner, "n_outer": n_outer}
 

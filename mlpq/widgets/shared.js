@@ -136,11 +136,11 @@ export const explorer = (build, compute) => ({
       }
       const words = Object.fromEntries(controls.map((one, i) => [data.controls[i].name, one.word(one.read())]));
       draw(point, now, words);
-      const names = point.names ?? data.shared.names ?? {}; // of what stands in the cells by a short name
+      const texts = point.texts ?? data.shared.texts ?? {}; // of what stands in the cells by a short name
       say.textContent = fill(data.say, { ...point, ...words });
       body.replaceChildren(
         ...rows(data.columns, { ...point, ...words }).map((cells) =>
-          make("tr", {}, ...cells.map((cell) => make("td", {}, names[cell] ?? String(cell)))),
+          make("tr", {}, ...cells.map((cell) => make("td", {}, texts[cell] ?? String(cell)))),
         ),
       );
     };
