@@ -24,10 +24,10 @@ if "MLPQ_DATA_DIR" in os.environ:
 if Path(os.environ.get("MLPQ_DATASET", "")).is_file():
     os.environ["MLPQ_DATASET"] = os.path.abspath(os.environ["MLPQ_DATASET"])
 # Side by side, notebooks whose threads take all processors wait for each other.
-SHARE = (os.cpu_count() or 1) // int(
-    os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
-)
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, SHARE)))
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    share = max(1, (os.cpu_count() or 1) // workers)
+    os.environ.setdefault("OMP_NUM_THREADS", str(share))
 
 PATIENCE = 120  # seconds: nbval awaits output for 5, and machines are busy
 MEMORY_LIMIT = 900_000  # kB, of the 1 GB that Binder gives
