@@ -61,8 +61,11 @@ def test_codes_of_images_are_those_of_faiss(ds: mlpq.Dataset, m: int, nbits: int
     # With m = 98 many sub-vectors are all zero, and so are several codewords of one sub-space.
     pq = mlpq.ProductQuantizer(ds.d, m, nbits).train(ds.xb[:3000])
     index = faiss_pq(pq)
-    codes = pq.encode(ds.xb)
-    assert np.array_equal(codes, index.sa_encode(ds.xb))
+    codes, theirs = pq.encode(ds.xb), index.sa_encode(ds.xb)
+    other = np.flatnonzero((codes != theirs).any(axis=1))  # where two codewords are equally near, rounding chooses
+    assert len(other) <= 2
+    errors = [np.square(ds.xb[other] - pq.decode(some[other]), dtype=np.float64) for some in (codes, theirs)]
+    np.testing.assert_allclose(*(each.sum(axis=1) for each in errors), rtol=1e-5)
     index.add(ds.xb)
     D, I = pq.search(ds.xq[:200], codes, 10)
     assert reference.same_up_to_ties(D, I, *index.search(ds.xq[:200], 10), 1e-4)
