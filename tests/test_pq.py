@@ -66,7 +66,7 @@ def test_codes_of_images_are_those_of_faiss(ds: mlpq.Dataset, m: int, nbits: int
     assert len(other) <= 2
     errors = [np.square(ds.xb[other] - pq.decode(some[other]), dtype=np.float64) for some in (codes, theirs)]
     np.testing.assert_allclose(*(each.sum(axis=1) for each in errors), rtol=1e-5)
-    index.add(ds.xb)
+    index.add_sa_codes(codes)
     D, I = pq.search(ds.xq[:200], codes, 10)
     assert reference.same_up_to_ties(D, I, *index.search(ds.xq[:200], 10), 1e-4)
 
