@@ -98,7 +98,6 @@ def test_readers_own_vectors(name: str, d: int, tmp_path: Path, monkeypatch: pyt
     np.save(tmp_path / "vectors.npy", mlpq.synthetic(3000, d, nq=1, n_clusters=30).xb)
     monkeypatch.setenv("MLPQ_DATASET", str(tmp_path / "vectors.npy"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # on few vectors, threads mostly wait for each other
     stored = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
     resources = {"metadata": {"path": str(ROOT / "book")}}
     done = NotebookClient(deepcopy(stored), timeout=300, resources=resources).execute()

@@ -161,8 +161,8 @@ def _own(given: Any, name: str) -> FloatMatrix:
 
 def _texts(given: Sequence[str], name: str, x: FloatMatrix | None) -> list[str]:
     """Return a list of one text for each vector of x."""
-    texts = given if isinstance(given, str) else list(given)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    texts = list(given)
+    if isinstance(given, str) or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"{name} must be a list of texts, one for each vector; got {type(given).__name__}")
     if x is None or len(texts) != len(x):
         n = "no xq" if x is None else f"{len(x)} vectors"

@@ -87,6 +87,7 @@ class Explorer(anywidget.AnyWidget):
     controls: ClassVar[tuple[Control, ...]]
     say: ClassVar[str]  # one sentence or two, with {names} of values and of what a point holds
     columns: ClassVar[Mapping[str, str]]  # of the table: what a point holds -> heading
+    pooled: ClassVar[str] = ""  # what points hold of the same things by name, in a record put once where all find it
     caption: ClassVar[str] = "Recorded on {dataset}: {n:,} vectors of {d} dimensions, {nq:,} queries."
 
     data = traitlets.Dict().tag(sync=True)
@@ -136,7 +137,10 @@ class Explorer(anywidget.AnyWidget):
         settings = {key(values): dict(zip(names, values, strict=True)) for values in cls.grid()[::every]}
         bar = tqdm(settings.items(), desc=cls.explorer)
         points = {name: cls.compute(ds, **values) for name, values in bar}
-        return {"explorer": cls.explorer, "shared": cls.shared(ds), "points": points}
+        shared = cls.shared(ds)
+        for point in points.values() if cls.pooled else ():
+            shared[cls.pooled] = shared.get(cls.pooled, {}) | point.pop(cls.pooled)
+        return {"explorer": cls.explorer, "shared": shared, "points": points}
 
     @property
     def values(self) -> dict[str, int | str]:

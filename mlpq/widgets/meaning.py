@@ -33,7 +33,7 @@ class Meaning(Explorer):
     Controls: `query`, `m`, `nbits`, `nprobe`. One codebook for all cells.
     """
 
-    dataset = "wordnet-20k"
+    dataset, pooled = "wordnet-20k", "texts"
     title = "Ten answers in words, and what became of the true ten"
     controls = (
         Control("query", "query", tuple(QUERIES)),
@@ -87,13 +87,8 @@ class Meaning(Explorer):
 
     @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
-        """Compute the grid, and put each text once where all points find it."""
-        record = super().record(ds, every)
-        record["shared"] = {"texts": {}}
-        for point in record["points"].values():
-            record["shared"]["texts"] |= point.pop("texts")
-        n_inner, n_outer = levels(ds)
-        return record | {"n_inner": n_inner, "n_outer": n_outer}
+        """Compute the grid, and say in how many cells."""
+        return super().record(ds, every) | dict(zip(("n_inner", "n_outer"), levels(ds), strict=True))
 
 
 def fate(rank: int | None) -> str:

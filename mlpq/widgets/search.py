@@ -27,7 +27,7 @@ class Search(Explorer):
     Schmid, Product quantization for nearest neighbor search (2011), section IV.
     """
 
-    dataset = "fashion-mnist"
+    dataset, pooled = "fashion-mnist", "images"
     title = "Ten results, and what became of the true ten"
     controls = (
         Control("query", "query", CLASSES, CLASSES + MORE),
@@ -90,13 +90,8 @@ class Search(Explorer):
 
     @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
-        """Compute the grid, and put each image once where all points find it."""
-        record = super().record(ds, every)
-        record["shared"] = {"images": {}}
-        for point in record["points"].values():
-            record["shared"]["images"] |= point.pop("images")
-        n_inner, n_outer = levels(ds)
-        return record | {"n_inner": n_inner, "n_outer": n_outer}
+        """Compute the grid, and say in how many cells."""
+        return super().record(ds, every) | dict(zip(("n_inner", "n_outer"), levels(ds), strict=True))
 
 
 def fate(rank: int | None, found: bool, shortlist: int) -> str:
