@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes
+TEXTS := probe search frontier
 
 .PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs install clean
 
@@ -24,6 +25,7 @@ notebooks: .venv/book
 
 recorded: .venv/book
 	for name in $(EXPLORERS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name.json; done
+	for name in $(TEXTS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name-texts.json --texts; done
 
 latency: .venv/test book
 	$(BIN)/python -m tests.latency book/recorded/latency.json

@@ -67,6 +67,12 @@ def ds() -> mlpq.Dataset:
 
 
 @pytest.fixture(scope="session")
+def words() -> mlpq.Dataset:
+    """The embedded texts."""
+    return mlpq.load_dataset("wordnet-20k")
+
+
+@pytest.fixture(scope="session")
 def full_folder() -> Path:
     """The folder with the full Fashion-MNIST, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
     folder = Path(os.environ.get("MLPQ_DATA_DIR", "/nonexistent"))

@@ -27,9 +27,9 @@ from tests.test_explorers import HOMES
 
 STEPS = 200
 MOVE = """async (explorer, moves) => {
-    const inputs = [...explorer.querySelectorAll("[data-control]")];
     const times = [];
     for (const [which, share] of moves) {
+        const inputs = explorer.querySelectorAll("[data-control]"); // others with another data set
         const input = inputs[which % inputs.length];
         const choices = input.options ? input.options.length : Number(input.max) + 1;
         const to = Math.floor(share * choices);

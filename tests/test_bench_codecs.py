@@ -14,6 +14,7 @@ from mlpq.bench import codecs
 from mlpq.bench.__main__ import main
 from mlpq.bench.cases import FEW, ID, KINDS, SIZES, cases
 from mlpq.bench.store import load
+from tests.conftest import ROOT
 
 CHOSEN = ("sq4", "sq8", "lsh")
 COMMAND = ["codecs", "--datasets", "fashion-mnist-20k", "--limit", "2000", "--queries", "50", "--runs", "1", "--quiet"]
@@ -214,3 +215,24 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps({"about": {}, "points": {}}))
     with pytest.raises(ValueError, match="is not a record of `codecs`"):
         codecs.report(str(tmp_path / "x.json"))
+
+
+@pytest.mark.parametrize(("name", "d"), [("fashion-mnist", 784), ("wordnet", 384)])
+def test_the_record_of_the_book_is_complete_and_fair(name: str, d: int) -> None:
+    found = {
+        (row["codec"], row["size"], row["side"]): row
+        for row in codecs.rows(str(ROOT / "book" / "recorded" / "codecs.json"))
+        if row["dataset"] == name
+    }
+    all_ = cases(d)
+    assert set(found) == {(case.codec, case.size, side) for case in all_ for side in codecs.SIDES}
+    for case in all_:
+        ours, theirs = (found[case.codec, case.size, side] for side in codecs.SIDES)
+        assert ("recall" in ours) == ("recall" in theirs) == (not case.too_long)
+        if case.too_long:
+            assert min(ours["hours"], theirs["hours"]) > 0.02
+            continue
+        assert ours["per_vector"] <= case.size
+        if case.codec[:2] in ("rq", "aq", "sq", "ed") and ours["code"] == theirs["code"]:  # of one kind, trained alike
+            assert ours["distortion"] == pytest.approx(theirs["distortion"], rel=0.06)
+            assert ours["recall"] == pytest.approx(theirs["recall"], abs=0.03)

@@ -10,6 +10,7 @@ import pytest
 
 import mlpq
 from mlpq.plots import format_bytes
+from mlpq.widgets import base
 from mlpq.widgets.bytes import CELLS, Bytes
 from tests.conftest import ROOT, Opened
 
@@ -87,7 +88,7 @@ def test_no_data_set_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_measured_indexes_are_as_predicted() -> None:
-    assert len(MEASURED) == 6
+    assert len(MEASURED) == 12
     for name, memory in MEASURED.items():
         (*numbers, owner), n_outer = name.split(","), 10
         N, d, m, nbits, cells = map(int, numbers)
@@ -95,17 +96,21 @@ def test_measured_indexes_are_as_predicted() -> None:
         missing = (predicted["codebooks"] - memory["codebooks"]) // (2**nbits * d * 4)
         assert predicted == memory | {"codebooks": memory["codebooks"] + missing * 2**nbits * d * 4}
         assert 0 < missing < 20 if (owner, nbits) == ("inner", 8) else missing == 0  # cells below 256 vectors borrow
-        said = Bytes(FILE, m=m, nbits=nbits, owner=owner).words()
+        said = Bytes(FILE, N=N, d=d, m=m, nbits=nbits, owner=owner).words()
         own = f" {cells - missing} of {cells} owners have a codebook of their own."
         assert said.endswith(own if missing else " A real index with these settings takes the same, to the byte.")
 
 
 def test_measured_indexes_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
-    x = mlpq.load_dataset("fashion-mnist").xb
-    for m, nbits, owner in ((8, 8, "outer"), (56, 4, "inner")):
-        index = mlpq.MultiLevelPQ(784, CELLS, 10, m=m, nbits=nbits, codebooks=owner).train(x).add(x)
-        assert index.memory() == MEASURED[f"60000,784,{m},{nbits},{CELLS},{owner}"]
+    for name, m, nbits, owner in (
+        ("fashion-mnist", 8, 8, "outer"),
+        ("fashion-mnist", 56, 4, "inner"),
+        ("wordnet", 8, 8, "outer"),
+    ):
+        x = mlpq.load_dataset(name).xb
+        index = mlpq.MultiLevelPQ(x.shape[1], CELLS, 10, m=m, nbits=nbits, codebooks=owner).train(x).add(x)
+        assert index.memory() == MEASURED[base.key((*x.shape, m, nbits, CELLS, owner))]
 
 
 def test_module_says_and_draws_what_python_computes(opened: Opened) -> None:

@@ -16,7 +16,8 @@ from tests.conftest import ROOT, Opened
 
 FULL, SMALL = (ROOT / folder / "recorded" / "frontier.json" for folder in ("book", "tests"))
 SETTING = ("m", "nbits", "nprobe")
-both = pytest.mark.parametrize("file", [FULL, SMALL], ids=["full", "embedded"])
+TEXTS = ROOT / "book" / "recorded" / "frontier-texts.json"
+each = pytest.mark.parametrize("file", [FULL, TEXTS, SMALL], ids=["full", "texts", "embedded"])
 
 
 def load(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -40,7 +41,7 @@ def test_point_is_a_row_of_the_grid(ds: mlpq.Dataset) -> None:
     assert (point["better"], point["names"]) == (None, ["m=14, nbits=5, nprobe=7"])
 
 
-@both
+@each
 def test_recorded_bytes_are_those_foretold(file: Path) -> None:
     record = json.loads(file.read_text())
     sizes = [record[name] for name in ("n", "d", "n_inner", "n_outer")]
@@ -50,7 +51,7 @@ def test_recorded_bytes_are_those_foretold(file: Path) -> None:
         assert 0 < row["recall"] < 1 < row["qps"]
 
 
-@both
+@each
 def test_verdicts_and_fronts(file: Path) -> None:
     record, rows = load(file)
     recalls, *others = table = values(rows)
@@ -102,8 +103,9 @@ def test_peers_are_those_of_the_comparison() -> None:
         assert [peer["recall"] for peer in line] == sorted(peer["recall"] for peer in line)
 
 
-def test_the_small_set_has_only_what_is_measured_here() -> None:
-    record, rows = load(SMALL)
+@pytest.mark.parametrize("file", [TEXTS, SMALL], ids=["texts", "embedded"])
+def test_other_sets_have_only_what_is_measured_here(file: Path) -> None:
+    record, rows = load(file)
     assert list(record["shared"]["peers"]) == ["k-means only"]
     assert all(row["names"][-1] == f"k-means only, nprobe={row['nprobe']}" for row in rows)
 
@@ -121,11 +123,17 @@ def test_recorded_samples_come_out_again(ds: mlpq.Dataset, monkeypatch: pytest.M
         assert again["bytes"] == peer["bytes"]
 
 
-def test_recorded_samples_come_out_again_on_the_full_set(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("file", "codes"), [(FULL, ((8, 4), (49, 4), (7, 6))), (TEXTS, ((8, 4), (48, 4)))], ids=["images", "texts"]
+)
+def test_recorded_samples_come_out_again_on_the_full_sets(
+    full_folder: Path, monkeypatch: pytest.MonkeyPatch, file: Path, codes: tuple[tuple[int, int], ...]
+) -> None:
     monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
-    full, (record, _) = mlpq.load_dataset("fashion-mnist"), load(FULL)
+    record, _ = load(file)
+    full = mlpq.load_dataset(record["dataset"])
     assert [record[name] for name in ("dataset", "n", "nq")] == [full.name, len(full.xb), len(full.xq)]
-    settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in ((8, 4), (49, 4), (7, 6))]
+    settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in codes]
     levels = {"n_inner": record["n_inner"], "n_outer": record["n_outer"]}
     for row in mlpq.measure_grid(full, settings, [1, 8], k=record["k"], **levels):
         recorded = record["points"][base.key(row[name] for name in SETTING)]

@@ -15,11 +15,6 @@ LINES = """lists => lists.map(list => [...list.children].map(
     line => [line.children[0].className, ...[...line.children].map(part => part.textContent)]))"""
 
 
-@pytest.fixture(scope="module")
-def words() -> mlpq.Dataset:
-    return mlpq.load_dataset("wordnet-20k")
-
-
 def compute(ds: mlpq.Dataset, *values: int | str) -> base.Point:
     names = (control.name for control in widgets.Meaning.controls)
     return widgets.Meaning.compute(ds, **dict(zip(names, values, strict=True)))

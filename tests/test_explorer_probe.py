@@ -12,6 +12,7 @@ from mlpq.widgets.probe import N_OUTER, NQ, K, N, borders, build
 from tests.conftest import ROOT, Opened
 
 FILE = ROOT / "book" / "recorded" / "probe.json"
+TEXTS = ROOT / "book" / "recorded" / "probe-texts.json"
 probe = pytest.fixture(lambda: widgets.Probe(FILE))
 
 
@@ -19,9 +20,15 @@ def ids_of(point: dict) -> np.ndarray:
     return np.frombuffer(base64.b64decode(point["near"]), "<u2")
 
 
+both = pytest.mark.parametrize("name", ["fashion-mnist-20k", "wordnet-20k"])
+
+
+@both
 @pytest.mark.parametrize(("query", "nprobe", "n_outer_probe"), [(120, 5, 1), (120, 12, 2), (156, 2, 3), (4, 1, 6)])
-def test_counts_are_those_of_a_loop(ds: mlpq.Dataset, query: int, nprobe: int, n_outer_probe: int) -> None:
-    toy, q = build(ds), build(ds).queries[query]
+def test_counts_are_those_of_a_loop(name: str, query: int, nprobe: int, n_outer_probe: int) -> None:
+    ds, face = mlpq.load_dataset(name), widgets.Probe.face(name)
+    toy = build(ds, face.zoom)
+    q = toy.queries[query]
     opened = np.argsort(((toy.km.outer_centroids - q) ** 2).sum(axis=1))[:n_outer_probe]
     reachable = [j for j in range(60) if toy.km.inner_to_outer[j] in opened]
     visited = sorted(reachable, key=lambda j: ((toy.km.inner_centroids[j] - q) ** 2).sum())[:nprobe]
@@ -29,7 +36,7 @@ def test_counts_are_those_of_a_loop(ds: mlpq.Dataset, query: int, nprobe: int, n
     levels = ["found" if toy.cells[i] in visited else "inner" if toy.cells[i] in reachable else "outer" for i in near]
     scanned = sum((toy.cells == j).sum() for j in visited) / N
 
-    point = widgets.Probe.compute(ds, query=query, nprobe=nprobe, n_outer_probe=n_outer_probe)
+    point = face.compute(ds, query=query, nprobe=nprobe, n_outer_probe=n_outer_probe)
     assert point["cells"] == visited
     assert point["opened"] == sorted(opened)
     assert point["compared"][n_outer_probe - 1] == str(N_OUTER + len(reachable))
@@ -57,8 +64,10 @@ def test_borders_of_three_cells() -> None:
     assert [sorted(end) for end in ends.tolist()] == [[[2, -100], [2, 2]], [[-100, 2], [2, 2]], [[2, 2], [73, 73]]]
 
 
-def test_every_dot_lies_inside_the_corners_of_its_cell(ds: mlpq.Dataset) -> None:
-    toy, shared = build(ds), widgets.Probe.shared(ds)
+@both
+def test_every_dot_lies_inside_the_corners_of_its_cell(name: str) -> None:
+    ds, face = mlpq.load_dataset(name), widgets.Probe.face(name)
+    toy, shared = build(ds, face.zoom), face.shared(ds)
     for j, flat in enumerate(shared["tiles"]):
         corners = np.array(flat).reshape(-1, 2)
         sides = np.roll(corners, -1, axis=0) - corners
@@ -84,6 +93,9 @@ def test_text_beside_the_explorer_is_true(probe: widgets.Probe) -> None:
     assert probe.data["points"]["120,5,1"]["visits"][:3] == ["5", "5", "5"]
     assert finds[10][0] == K > int(probe.data["points"]["10,1,1"]["finds"][0])
     assert finds[31][1] == finds[31][2] + 2
+    texts = widgets.Probe(TEXTS).data["points"]["124,5,1"]["finds"]
+    assert int(texts[0]) < 10
+    assert texts[1] == str(K)
 
 
 def test_figure_shows_the_point(opened: Opened, probe: widgets.Probe) -> None:

@@ -15,6 +15,7 @@ from mlpq.widgets import base, search
 from tests.conftest import ROOT, Fresh, Opened
 
 FULL = ROOT / "book" / "recorded" / "search.json"
+TEXTS = ROOT / "book" / "recorded" / "search-texts.json"
 SMALL = ROOT / "tests" / "recorded" / "search.json"
 LEVELS, CODES = (784, 33, 6), {"m": 8, "nbits": 4, "codebooks": "global"}
 FRAMES = """tray => [...tray.children].filter(cell => getComputedStyle(cell).visibility === "visible").map(cell => {
@@ -48,7 +49,7 @@ def pixels(image: str) -> np.ndarray:
 def test_point_is_what_search_and_decomposition_say(
     ds: mlpq.Dataset, index: mlpq.MultiLevelPQ, query: str, nprobe: int, rerank: int
 ) -> None:
-    point, q = compute(ds, query, 8, 4, nprobe, rerank), search.query_id(query)
+    point, q = compute(ds, query, 8, 4, nprobe, rerank), widgets.Search.query_id(query)
     x, gt, true = ds.xq[q : q + 1], ds.gt[q : q + 1], ds.gt[q].tolist()
     (D,), (I,) = index.search(x, 10, nprobe=nprobe, rerank=rerank)
     assert point["ids"] == I.tolist()
@@ -69,7 +70,7 @@ def test_point_is_what_search_and_decomposition_say(
 
 
 def test_ranks_are_those_of_restored_vectors(ds: mlpq.Dataset, index: mlpq.MultiLevelPQ) -> None:
-    point, q = compute(ds, "T-shirt", 8, 4, 3, 0), search.query_id("T-shirt")
+    point, q = compute(ds, "T-shirt", 8, 4, 3, 0), widgets.Search.query_id("T-shirt")
     distances = {}
     for cell in index.clusters.probe(ds.xq[q : q + 1], 3)[0]:
         here = index.lists.cell(int(cell))
@@ -92,8 +93,56 @@ def test_fates() -> None:
 
 def test_queries_are_the_first_of_their_classes(ds: mlpq.Dataset) -> None:
     for label, name in enumerate(search.CLASSES):
-        ids = [search.query_id(name + number) for number in ("", " 2", " 3", " 4", " 5")]
+        ids = [widgets.Search.query_id(name + number) for number in ("", " 2", " 3", " 4", " 5")]
         assert ids == np.flatnonzero(ds.query_labels == label)[:5].tolist()
+
+
+@pytest.mark.parametrize(
+    ("query", "nprobe", "rerank"), [("eye", 1, 0), ("milk", 3, 2), ("oyster", 33, 5), ("lock", 8, 20)]
+)
+def test_point_of_texts_is_what_search_and_decomposition_say(
+    words: mlpq.Dataset, query: str, nprobe: int, rerank: int
+) -> None:
+    face, q = widgets.Search.face(words.name), search.ASKED[query]
+    point = face.compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
+    index = (
+        mlpq.MultiLevelPQ(384, 33, 6, m=8, nbits=4, metric="cosine", keep_originals=True).train(words.xb).add(words.xb)
+    )
+    x, gt = words.xq[q : q + 1], words.gt[q : q + 1]
+    (D,), (I,) = index.search(x, 10, nprobe=nprobe, rerank=rerank)
+    assert point["answers"] == [f"t{id_}" for id_ in I]
+    assert point["true"] == [f"t{id_}" for id_ in gt[0, :10]]
+    np.testing.assert_allclose([number(text) for text in point["distances"]], D, atol=0.006)
+    assert words.texts is not None
+    assert words.query_texts is not None
+    assert point["asked"] == words.query_texts[q]
+    assert point["asked"].startswith((f"{query}:", f"{query},"))
+    assert point["texts"] == {f"t{id_}": words.texts[id_] for id_ in {*I, *gt[0, :10]}}
+    shares = mlpq.error_decomposition(index, x, gt, 10, nprobe, rerank=rerank)
+    told = {name: int(point["found" if name == "recall" else name]) for name in shares}
+    assert told == {name: round(10 * share) for name, share in shares.items()}
+    size = index.memory().total - (0 if rerank else index.memory()["originals"])
+    assert point["bytes"] == f"{size / 20_000:,.1f}"
+
+
+def test_texts_asked_are_no_easier_than_others() -> None:
+    points = json.loads(TEXTS.read_text())["points"]
+    for setting in ("8,8,8,0", "48,8,32,0", "24,4,8,5"):
+        own = np.mean([float(points[f"{name},{setting}"]["mine"]) for name in search.ASKED])
+        assert own == pytest.approx(float(points[f"eye,{setting}"]["recall"]), abs=0.12)
+
+
+def test_recorded_points_of_texts_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
+    words, record = mlpq.load_dataset("wordnet"), json.loads(TEXTS.read_text())
+    for query, nprobe, rerank in (("eye", 1, 0), ("scholar", 32, 0), ("hundred", 8, 20)):
+        stored = record["points"][f"{query},8,4,{nprobe},{rerank}"]
+        point = widgets.Search.face("wordnet").compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
+        for name in ("asked", "true", "tenth", "bytes", "code"):
+            assert stored[name] == point[name]
+        assert len({*stored["answers"]} & {*point["answers"]}) >= 6
+        assert float(stored["recall"]) == pytest.approx(float(point["recall"]), abs=0.03)
+        assert {*stored["answers"], *stored["true"]} <= set(record["shared"]["texts"])
 
 
 def check_recorded(file: Path, ds: mlpq.Dataset, settings: list[tuple[Any, ...]]) -> None:
@@ -147,18 +196,18 @@ def test_figure_shows_the_point(opened: Opened) -> None:
 
 def test_answer_of_a_kernel_brings_its_images(ds: mlpq.Dataset, fresh: Fresh) -> None:
     values = {"query": "Bag 2", "m": 8, "nbits": 4, "nprobe": 2, "rerank": 1}
-    point = compute(ds, *values.values())
+    point, search_ = compute(ds, *values.values()), widgets.Search(SMALL)
     page = fresh()
     page.add_style_tag(content=base.STYLE)
     page.evaluate(
         """async ([source, state, point]) => {
             const { default: { render } } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-            const send = ({ ask }) => setTimeout(() => answered({ key: Object.values(ask).join(), point }));
+            const send = ({ ask, vectors }) => setTimeout(() => answered({ vectors, key: Object.values(ask).join(), point }));
             let answered;
             const on = (event, listener) => event === "msg:custom" && (answered = listener);
             render({ model: { get: (name) => state[name], on, send }, el: document.body });
         }""",
-        [base.source("search"), {"data": widgets.Search(SMALL).data} | values, point],
+        [base.source("search"), {"sets": search_.sets, "vectors": search_.vectors} | values, point],
     )
     page.locator('.mlpq-explorer[aria-busy="false"]').wait_for()
     check_figure(page.locator("body"), point, point["images"])

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -13,7 +14,7 @@ import mlpq
 from mlpq import widgets
 from mlpq.widgets import base
 from tests.browser import Watched, arrive
-from tests.conftest import ROOT, WIDE, Fresh
+from tests.conftest import ROOT, WIDE, Fresh, Opened
 
 CLASSES = {cls.explorer: cls for cls in widgets.EXPLORERS}
 CHAPTERS = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("*.ipynb"))}
@@ -24,6 +25,14 @@ each = pytest.mark.parametrize("name", CLASSES)
 
 def recorded(name: str) -> Path:
     return ROOT / "book" / "recorded" / f"{name}.json"
+
+
+FILES = {name: [recorded(name), *recorded(name).parent.glob(f"{name}-texts.json")] for name in CLASSES}
+
+
+def shown(name: str, **values: Any) -> widgets.Explorer:
+    """An explorer as the book has it, with all that is recorded."""
+    return CLASSES[name](*FILES[name], **values)
 
 
 def stored_twin(chapter: str, name: str) -> str:
@@ -38,8 +47,10 @@ def test_every_explorer_has_a_home() -> None:
 
 
 def test_make_records_all() -> None:
-    makefile = (ROOT / "Makefile").read_text()
-    assert re.search(r"^EXPLORERS := (.*)$", makefile, re.MULTILINE)[1].split() == list(CLASSES)
+    made = dict(re.findall(r"^(EXPLORERS|TEXTS) := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert made["EXPLORERS"].split() == list(CLASSES)
+    with_texts = [name for name, files in FILES.items() if len(files) > 1]
+    assert made["TEXTS"].split() == with_texts == [name for name, cls in CLASSES.items() if cls.faces]
 
 
 def test_answers_were_quick_enough_when_measured() -> None:
@@ -61,44 +72,59 @@ def test_pages_load_the_scripts_of_their_own_explorers_only(html: Path) -> None:
 def test_sizes(name: str) -> None:
     script = len(base.source(name).encode())
     common = len((base.STYLE + (base.FOLDER / "host.js").read_text()).encode())
-    page = len(CLASSES[name](recorded(name)).twin().encode()) + script + common
     assert script <= 20_000
-    assert page <= (1_000_000 if name in ("search", "meaning") else 300_000)
+    for file in FILES[name]:
+        page = len(CLASSES[name](file).twin().encode()) + script + common
+        assert page <= (1_000_000 if name in ("search", "meaning") else 300_000), file
 
 
-@each
-def test_recorded_grid_is_complete(name: str) -> None:
-    cls, record = CLASSES[name], json.loads(recorded(name).read_text())
-    assert record["command"] == f"python -m mlpq.widgets {name} book/recorded/{name}.json"
+@pytest.mark.parametrize("file", [file for files in FILES.values() for file in files], ids=lambda file: file.stem)
+def test_recorded_grid_is_complete(file: Path) -> None:
+    record = json.loads(file.read_text())
+    name, dataset = record["explorer"], record["dataset"]
+    cls, more = CLASSES[name].face(dataset), " --texts" if file.stem.endswith("-texts") else ""
+    assert record["command"] == f"python -m mlpq.widgets {name} book/recorded/{file.name}{more}"
     assert {"machine", "python", "numpy", "faiss", "threads"} < set(record)
-    assert record["dataset"] == cls.dataset
+    assert dataset == cls.dataset
     assert set(record["points"]) == {base.key(values) for values in cls.grid()}
     for control in cls.controls:
         assert set(control.recorded) <= set(control.possible or control.recorded)
-        assert getattr(cls(recorded(name)), control.name) in control.recorded
+        assert getattr(CLASSES[name](file), control.name) in control.recorded
 
 
 @everywhere
 def test_stored_output_is_what_the_class_makes(chapter: str, name: str) -> None:
     twin = stored_twin(chapter, name)
     state = json.loads(re.search(r'<script type="application/json">(.*)</script>', twin)[1])
-    del state["data"]
-    assert twin == CLASSES[name](recorded(name), **state).twin()
+    assert list(state.pop("sets")) == list(shown(name).sets)
+    assert twin == shown(name, **state).twin()
 
 
 class Driver:
     """Reads and drives one explorer, and knows what Python says for the same values."""
 
     def __init__(self, explorer: Locator, name: str) -> None:
-        self.explorer, self.model = explorer, CLASSES[name](recorded(name))
+        self.explorer, self.model = explorer, shown(name)
+
+    @property
+    def controls(self) -> list[base.Control]:
+        return [base.Control(**control) for control in self.model.data["controls"]]
 
     def input(self, control: base.Control) -> Locator:
         role = "combobox" if isinstance(control.recorded[0], str) else "slider"
         return self.explorer.get_by_role(role, name=control.label, exact=True)
 
+    def choose(self, vectors: str) -> None:
+        """Choose a data set, in the page and in Python: values that both have stay, others move to the same place."""
+        self.explorer.get_by_role("combobox", name="vectors").select_option(vectors)
+        self.model.vectors = vectors
+        before = self.model.values
+        self.check()
+        assert self.model.values == before
+
     def check(self) -> None:
         """Compare the sentence and the table with Python's."""
-        for control in self.model.controls:
+        for control in self.controls:
             index = self.input(control).evaluate("input => input.selectedIndex ?? Number(input.value)")
             self.model.set_trait(control.name, control.recorded[index])
             shown = (control.words or {}).get(str(control.recorded[index]), str(control.recorded[index]))
@@ -115,13 +141,15 @@ class Driver:
     def keyboard(self) -> None:
         """Reach every control by the tab key, and move it to its ends and between."""
         page = self.explorer.page
-        self.input(self.model.controls[0]).focus()
-        for control in self.model.controls:
+        self.input(self.controls[0]).focus()
+        for control in self.controls:
             assert page.evaluate("document.activeElement.dataset.control") == control.name
             for press in ("End", "ArrowLeft", "ArrowLeft", "Home", "ArrowRight"):
                 page.keyboard.press(press)
                 self.check()
             page.keyboard.press("Tab")
+            if control.play:
+                page.keyboard.press("Tab")
         button = self.explorer.get_by_role("button", name="Show as a table")
         expect(self.explorer.locator("table")).to_be_hidden()
         expect(button).to_be_focused()
@@ -130,7 +158,7 @@ class Driver:
 
     def mouse(self) -> None:
         """Click into every slider at two places, and choose from every list."""
-        for control in self.model.controls:
+        for control in self.controls:
             place = self.input(control)
             if isinstance(control.recorded[0], str):
                 place.select_option(index=len(control.recorded) - 1)
@@ -155,6 +183,13 @@ def test_every_control_works(fresh: Fresh, html: Path, chapter: str, name: str) 
     driver.keyboard()
     driver.mouse()
     assert explorer.locator(".figure").evaluate(LOOKS) != before
+    assert explorer.get_by_role("combobox", name="vectors").count() == (len(driver.model.sets) > 1)
+    for other in list(driver.model.sets)[1:]:
+        driver.choose(other)
+        assert watched.page.evaluate("document.activeElement.dataset.control") == "vectors"
+        expect(explorer.locator("table")).to_be_visible()  # as it was before
+        driver.mouse()
+        driver.choose(next(iter(driver.model.sets)))
     assert watched.problems == []
 
 
@@ -183,7 +218,7 @@ def test_without_scripts_words_and_table_remain(fresh: Fresh, html: Path, chapte
     page = fresh(java_script_enabled=False)
     page.goto((html / "book" / f"{chapter}.html").as_uri())
     explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-    model = CLASSES[name](recorded(name))
+    model = shown(name)
     expect(explorer.get_by_text(model.words())).to_be_visible()
     expect(explorer.locator("table")).to_be_visible()
     assert explorer.locator("tbody tr").count() == len(model.rows())
@@ -212,6 +247,32 @@ def test_values_are_checked() -> None:
         widgets.Lloyd(ROOT / "nothing.json")
 
 
+def test_data_sets_are_checked_and_values_move() -> None:
+    search = shown("search", nbits=4, m=56)
+    with pytest.raises(traitlets.TraitError, match="vectors must be one of fashion-mnist, wordnet; got audio"):
+        search.vectors = "audio"
+    assert (search.vectors, search.m) == ("fashion-mnist", 56)
+    search.vectors = "wordnet"
+    assert search.values == {"query": "eye", "m": 48, "nbits": 4, "nprobe": 1, "rerank": 0}
+    search.vectors = "fashion-mnist"
+    assert search.values == {"query": "T-shirt", "m": 56, "nbits": 4, "nprobe": 1, "rerank": 0}
+    assert repr(shown("probe", vectors="wordnet-20k")).startswith("Probe(vectors='wordnet-20k', query=")
+
+
+def test_lloyd_plays_to_its_end(opened: Opened) -> None:
+    explorer = opened("kmeans", "lloyd")
+    slider = explorer.get_by_role("slider", name="iteration")
+    slider.press("End")
+    slider.press("ArrowLeft")
+    explorer.get_by_role("button", name="Play").click()
+    expect(slider).to_have_value(slider.get_attribute("max"))
+    expect(explorer.get_by_role("button", name="Play")).to_be_visible()  # it has stopped
+    explorer.get_by_role("button", name="Play").click()
+    expect(slider).to_have_value("0")
+    explorer.get_by_role("button", name="Stop").click()
+    assert int(slider.input_value()) < 5
+
+
 def test_a_file_of_another_explorer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"explorer": "codec"}')
     with pytest.raises(ValueError, match="was recorded for 'codec', not for 'lloyd'"):
@@ -221,13 +282,13 @@ def test_a_file_of_another_explorer_is_refused(tmp_path: Path) -> None:
 def test_kernel_answers_what_is_not_recorded(ds: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     lloyd, sent = widgets.Lloyd(recorded("lloyd")), []
     monkeypatch.setattr(lloyd, "send", sent.append)
-    lloyd._handle_custom_msg({"ask": {"k": 5, "iteration": 20}}, [])
-    assert sent.pop() == {"key": "5,20", "point": widgets.Lloyd.compute(ds, k=5, iteration=20)}
-    lloyd._handle_custom_msg({"ask": {"k": 0, "iteration": 20}}, [])
+    lloyd._handle_custom_msg({"ask": {"k": 5, "iteration": 20}, "vectors": ds.name}, [])
+    assert sent.pop() == {"vectors": ds.name, "key": "5,20", "point": widgets.Lloyd.compute(ds, k=5, iteration=20)}
+    lloyd._handle_custom_msg({"ask": {"k": 0, "iteration": 20}, "vectors": ds.name}, [])
     assert sent.pop()["error"].startswith("ValueError: ")
 
 
 def test_data_cannot_end_the_script() -> None:
     lloyd = widgets.Lloyd(recorded("lloyd"))
-    lloyd.data = lloyd.data | {"note": "</script><b>"}
+    lloyd.sets = {lloyd.vectors: lloyd.data | {"note": "</script><b>"}}
     assert lloyd.twin().count("</script>") == 1

@@ -18,11 +18,6 @@ WORDS = [f"number {i}, naïve" for i in range(60)]
 BYTES = np.array([word.encode() for word in WORDS])
 
 
-@pytest.fixture(scope="module")
-def words() -> mlpq.Dataset:
-    return mlpq.load_dataset("wordnet-20k")
-
-
 def test_embedded_set(words: mlpq.Dataset) -> None:
     assert repr(words) == "Dataset('wordnet-20k', xb (20000, 384), xq (1000, 384), 'cosine', k=100)"
     assert words.texts is not None

@@ -1,8 +1,8 @@
 """Record the points of an explorer: what the book shows where no kernel runs.
 
-    python -m mlpq.widgets NAME FILE [--dataset NAME] [--every N] [--threads N]
+    python -m mlpq.widgets NAME FILE [--texts | --dataset NAME] [--every N] [--threads N]
 
-Each explorer is recorded on the data set that its class names, unless told otherwise.
+Each explorer is recorded on the data set that its class names, or its face for texts, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("name", choices=sorted(explorers), help="explorer")
     parser.add_argument("file", help="JSON file to write")
     parser.add_argument("--dataset", help="as in load_dataset (default: the explorer's own)")
+    parser.add_argument("--texts", action="store_true", help="its texts in the place of its images")
     parser.add_argument("--every", type=int, default=1, help="only each so-manieth point (default: all)")
     parser.add_argument("--threads", type=int, default=2, help="threads for each search (default: %(default)s)")
     args = parser.parse_args(arguments)
     cls = explorers[args.name]
-    ds = load_dataset(args.dataset or cls.dataset)
+    own = cls.face("wordnet") if args.texts else cls
+    ds = load_dataset(args.dataset or own.dataset)
+    cls = cls.face(ds.name)
     record = circumstances(ds, args.threads) | {"command": "python -m mlpq.widgets " + shlex.join(arguments)}
     with threadpool_limits(args.threads):
         record |= cls.record(ds, args.every)

@@ -29,7 +29,6 @@ const legend = () =>
     entry("chosen", make("circle", { cx: 9, cy: 7, r: 5.5, class: "here" })),
     entry("less lost in no more bytes", make("path", { d: "M1 1L12 8m-6 0a6 6 0 1 0 12 0a6 6 0 1 0-12 0", class: "rival" })),
     entry("down to the loss on vectors trained on", make("path", { d: "M9 0V12m-4 0h8", class: "known" })),
-    entry("other nbits", make("path", { d: "M1 4L17 10", class: "others" })),
   );
 
 export default explorer((figure, data, narrow) => {
@@ -41,26 +40,30 @@ export default explorer((figure, data, narrow) => {
   const row = (owner, nbits, N) => lengths.map((m) => data.points[[owner, m, nbits, N]]).filter(Boolean);
   const all = (nbits) => OWNERS.flatMap((owner) => bases.flatMap((N) => row(owner, nbits, N).map((point) => each(point, N))));
   const largest = Object.fromEntries(bits.map((nbits) => [nbits, 2 * Math.max(...all(nbits))]));
+  const losses = (nbits, N) => OWNERS.flatMap((owner) => row(owner, nbits, N).map((point) => point.loss));
   const path = (places) => `M${places.map((at) => at.join(" ")).join("L")}`;
   const near = (number) => Math.round(10 * number) / 10;
 
   return (point, { owner, m, nbits, N }, words) => {
     const to = Math.max(largest[nbits] ?? 0, 2 * each(point, N));
     const sizes = { from: 10, to, ticks: SIZES.filter((tick) => tick < to), log: true, label: "bytes per vector" };
+    const most = 1.1 * Math.max(point.loss, ...losses(nbits, N));
+    const ticks = (most > 0.2 ? [0, 0.1, 0.2, 0.3] : [0, 0.05, 0.1, 0.15]).filter((tick) => tick < most);
     const { px, py } = frame(loss, {
-      width, height, x: sizes, y: { from: 0, to: 0.35, ticks: [0, 0.1, 0.2, 0.3], label: "variance lost, unseen vectors" },
+      width, height, x: sizes, y: { from: 0, to: most, ticks, label: "variance lost, unseen vectors" },
     });
     const place = (one) => [px(each(one, N)), py(one.loss)].map(near);
     const [x, y] = place(point);
-    const others = bits.filter((one) => one !== nbits).flatMap((one) => OWNERS.map((name) => row(name, one, N)))
-      .map((line) => line.filter((one) => each(one, N) <= to));
     const best = data.points[point.best];
+    const [whose, length, depth] = (point.best ?? "").split(",");
+    const named = (at) => make("text", { x: at[0] - 10, y: at[1] + 16, "text-anchor": "end", class: "name" },
+      `${whose}, m=${length}, ${depth} bits`);
     loss.append(
       make("rect", { x: px(10), y, width: x - px(10), height: py(0) - y, class: "shade" }),
-      make("path", { d: others.filter((some) => some.length).map((some) => path(some.map(place))).join(""), class: "others" }),
       ...OWNERS.flatMap((name) => curve(name, row(name, nbits, N).map(place), width)),
       make("path", { d: `M${x} ${y}V${near(py(point.base))}m-4 0h8`, class: "known" }),
       make("path", { d: best ? `${path([[x, y], place(best)])}m-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0` : "", class: "rival" }),
+      ...(best ? [named(place(best))] : []),
       make("circle", { cx: x, cy: y, r: 5.5, class: "here" }),
     );
     loss.setAttribute("aria-label", `Loss against bytes per vector at ${words.N} vectors, ${nbits} bits, a line per owner; ` +

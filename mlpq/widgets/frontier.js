@@ -2,20 +2,21 @@
 // Shaded is where a setting would have to lie in both to beat the chosen one.
 import { entry, explorer, frame, make } from "./shared.js";
 
-// Of the families in data.shared.peers: colour (ours, Faiss, other libraries), and shape.
+// Of the families in data.shared.peers: whose it is, which gives the colour; shape; dashes.
 const diamond = (x, y) => `M${x} ${y - 6}l5 6-5 6-5-6z`;
 const square = (x, y) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`;
 const up = (x, y) => `M${x} ${y - 4.5}l4.5 8h-9z`;
 const down = (x, y) => `M${x} ${y + 4.5}l4.5-8h-9z`;
+const COLORS = { ours: "c2", Faiss: "c3", others: "c4" };
 const PEERS = {
-  "k-means only": ["c2", square],
-  "exact search": ["c3", diamond],
-  "Faiss IVF-Flat": ["c3", down],
-  "Faiss IVF-PQ, 8 bits": ["c3", up],
-  "mlpq, 4 bits, reranked": ["c2", up],
-  "Faiss fast-scan, refined": ["c3", square],
-  "HNSW graphs": ["c4", diamond],
-  ScaNN: ["c4", square],
+  "k-means only": ["ours", square, "none"],
+  "mlpq, 4 bits, reranked": ["ours", up, "5 3"],
+  "exact search": ["Faiss", diamond, "none"],
+  "Faiss IVF-Flat": ["Faiss", down, "none"],
+  "Faiss IVF-PQ, 8 bits": ["Faiss", up, "5 3"],
+  "Faiss fast-scan, refined": ["Faiss", square, "1.5 3"],
+  "HNSW graphs": ["others", diamond, "none"],
+  ScaNN: ["others", square, "5 3"],
 };
 
 // 1, 2, 5, 10, ... within the range
@@ -55,10 +56,10 @@ const chart = (svg, data, of, front, label, more, width) => {
       make("path", { d: settings.map((row) => `M${place(row).join(" ")}h0`).join(""), class: "dots c0" }),
       make("path", { d: line(front.map((name) => data.points[name])), class: "line" }),
       ...peers.flatMap(([name, indexes]) => {
-        const [color, mark] = PEERS[name];
+        const [owner, mark, dashes] = PEERS[name];
         return [
-          make("path", { d: indexes.map(line).join(""), class: `peers ${color}` }),
-          make("path", { d: indexes.flat().map((row) => mark(...place(row))).join(""), class: `peer ${color}` }),
+          make("path", { d: indexes.map(line).join(""), class: `peers ${COLORS[owner]}`, "stroke-dasharray": dashes }),
+          make("path", { d: indexes.flat().map((row) => mark(...place(row))).join(""), class: `peer ${COLORS[owner]}` }),
         ];
       }),
       same, ring, here,
@@ -85,24 +86,33 @@ const chart = (svg, data, of, front, label, more, width) => {
   };
 };
 
-const legend = (data) =>
-  make("div", { class: "legend" },
-    entry("chosen", make("circle", { cx: 9, cy: 7, r: 5.5, class: "here" })),
-    entry("another, better in all three", make("circle", { cx: 9, cy: 7, r: 6, class: "ring" })),
-    entry("better on both axes", make("path", { d: "M1 1h16v12h-16z", class: "shade" })),
-    entry("chosen, other nprobe", make("path", { d: "M1 7h16", class: "trail" })),
-    entry("all settings", make("path", { d: "M4 9h0m5-5h0m5 6h0", class: "dots c0" })),
-    entry("Pareto front", make("path", { d: "M1 7h16", class: "line" })),
-    ...Object.keys(data.shared.peers).map((name) => {
-      const [color, mark] = PEERS[name];
-      return entry(name, make("path", { d: mark(9, 7), class: `peer ${color}` }));
-    }),
-  );
+const peer = (name) => {
+  const [owner, mark, dashes] = PEERS[name];
+  const line = make("path", { d: "M0 7h18", class: `peers ${COLORS[owner]}`, "stroke-dasharray": dashes });
+  return entry(name, line, make("path", { d: mark(9, 7), class: `peer ${COLORS[owner]}` }));
+};
+
+const legend = (data) => {
+  const names = Object.keys(PEERS).filter((name) => name in data.shared.peers);
+  const of = (owner) => names.filter((name) => PEERS[name][0] === owner).map(peer);
+  return [
+    make("div", { class: "legend" },
+      entry("chosen", make("circle", { cx: 9, cy: 7, r: 5.5, class: "here" })),
+      entry("another, better in all three", make("circle", { cx: 9, cy: 7, r: 6, class: "ring" })),
+      entry("better on both axes", make("path", { d: "M1 1h16v12h-16z", class: "shade" })),
+      entry("chosen, other nprobe", make("path", { d: "M1 7h16", class: "trail" })),
+      entry("all settings", make("path", { d: "M4 9h0m5-5h0m5 6h0", class: "dots c0" })),
+      entry("Pareto front", make("path", { d: "M1 7h16", class: "line" })),
+    ),
+    ...Object.keys(COLORS).map(of).filter((entries) => entries.length)
+      .map((entries) => make("div", { class: "legend" }, ...entries)),
+  ];
+};
 
 export default explorer((figure, data, narrow) => {
   const width = narrow ? 300 : 320;
   const [speed, size] = [make("svg", { class: "chart" }), make("svg", { class: "chart" })];
-  figure.append(speed, size, legend(data));
+  figure.append(speed, size, make("div", { class: "legends" }, ...legend(data)));
   const [byspeed, bysize] = data.shared.fronts;
   const each = (row) => row.bytes / data.n;
   const draws = [

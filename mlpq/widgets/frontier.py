@@ -81,8 +81,9 @@ class Frontier(Explorer):
     def shared(cls, ds: Dataset) -> dict[str, Any]:
         """Return rows of other methods: for each family, for each of its indexes, for each setting."""
         n_inner, _ = levels(ds)
-        index = KMeansIndex(ds.d, n_inner).train(ds.xb).add(ds.xb)
-        kmeans = [measured(f"k-means only, nprobe={nprobe}", ds, index, nprobe) for nprobe in NPROBES]
+        index = KMeansIndex(ds.d, n_inner, metric=ds.metric).train(ds.xb).add(ds.xb)
+        nprobes = cls.controls[-1].recorded
+        kmeans = [measured(f"k-means only, nprobe={nprobe}", ds, index, int(nprobe)) for nprobe in nprobes]
         return {"peers": {"k-means only": [kmeans]} | peers(ds)}
 
     @classmethod
@@ -101,10 +102,22 @@ class Frontier(Explorer):
         return record | about | {"compare": "python -m mlpq.bench compare"}
 
 
+class FrontierTexts(Frontier):
+    """The same among texts; of what else one could use, only k-means."""
+
+    dataset = "wordnet"
+    controls = (
+        Control("m", "m", (4, 8, 16, 24, 32, 48, 64, 96), tuple(valid_m(384))),
+        Frontier.controls[1],
+        Control("nprobe", "nprobe", (*NPROBES, 32, 64), tuple(range(1, 129))),
+    )
+    caption = Frontier.caption.partition(" Other methods")[0] + " Bytes count all that an index holds."
+
+
 @lru_cache(maxsize=2)
 def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
     """Return an index with one codebook; the next to be asked for may differ in nprobe only."""
-    return MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, codebooks="global").train(ds.xb).add(ds.xb)
+    return MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, metric=ds.metric).train(ds.xb).add(ds.xb)
 
 
 def measured(name: str, ds: Dataset, index: Any, nprobe: int) -> Row:

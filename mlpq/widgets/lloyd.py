@@ -24,7 +24,7 @@ class Lloyd(Explorer):
     title = "k-means, one iteration at a time"
     controls = (
         Control("k", "clusters k", (2, 3, 4, 6, 8, 12, 20, 30), tuple(range(2, 41))),
-        Control("iteration", "iteration", tuple(range(13)), tuple(range(41))),
+        Control("iteration", "iteration", tuple(range(13)), tuple(range(41)), play=True),
     )
     say = (
         "k = {k}, iteration {iteration}: inertia {inertia} of the start, imbalance {imbalance}. "

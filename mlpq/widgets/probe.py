@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -52,6 +53,8 @@ class Probe(Explorer):
         "scans": "base scanned", "finds": "neighbours found",
     }  # fmt: skip
 
+    zoom: ClassVar = 1.0  # units of the map for one of the data
+
     query = traitlets.Int(120).tag(sync=True)  # the one of all that gains most from opening more
     nprobe = traitlets.Int(5).tag(sync=True)
     n_outer_probe = traitlets.Int(1).tag(sync=True)
@@ -59,7 +62,7 @@ class Probe(Explorer):
     @classmethod
     def shared(cls, ds: Dataset) -> dict[str, Any]:
         """Return the map: dots, the cells of dots, centroids on both levels, and the borders of cells; x and y in turn."""
-        toy = build(ds)
+        toy = build(ds, cls.zoom)
         pairs, ends = borders(toy.km.inner_centroids)
         corners = [_around(c, ends[(pairs == j).any(axis=1)]) for j, c in enumerate(toy.km.inner_centroids)]
         outer = toy.km.inner_to_outer
@@ -76,7 +79,7 @@ class Probe(Explorer):
     @classmethod
     def compute(cls, ds: Dataset, *, query: int, nprobe: int, n_outer_probe: int) -> Point:
         """Probe as told, and with every other number of outer clusters opened, for the table and the curve."""
-        toy = build(ds)
+        toy = build(ds, cls.zoom)
         at, home = toy.queries[[query]], toy.cells[toy.near[query]]  # home: the cells of the true neighbours
         visits, reached, scans, finds = [], [], [], []
         for o in range(1, N_OUTER + 1):
@@ -102,6 +105,17 @@ class Probe(Explorer):
         }  # fmt: skip
 
 
+class ProbeTexts(Probe):
+    """The same for texts."""
+
+    dataset = "wordnet-20k"
+    zoom = 6000.0
+    controls = (
+        replace(Probe.controls[0], recorded=(10, 13, 31, 89, 124, 161, 180, 213, 252, 263)),
+        *Probe.controls[1:],
+    )
+
+
 def _missed(beyond: int, unvisited: int) -> str:
     """Say on which level neighbours were missed: beyond the outer clusters opened, or in cells there not visited."""
     parts = [(beyond, "in clusters not opened"), (unvisited, "in cells not visited")]
@@ -110,10 +124,10 @@ def _missed(beyond: int, unvisited: int) -> str:
 
 
 @lru_cache(maxsize=1)
-def build(ds: Dataset) -> Toy:
-    """Return both levels over the first N vectors in their two directions of largest variance."""
+def build(ds: Dataset, zoom: float = 1.0) -> Toy:
+    """Return both levels over the first N vectors in their two directions of largest variance, `zoom` times as large."""
     mean, axes = plane(ds.xb[:N])
-    dots, queries = (np.ascontiguousarray((x - mean) @ axes, np.float32) for x in (ds.xb[:N], ds.xq[:NQ]))
+    dots, queries = (np.ascontiguousarray(zoom * ((x - mean) @ axes), np.float32) for x in (ds.xb[:N], ds.xq[:NQ]))
     km = TwoLevelKMeans(2, n_inner=N_INNER, n_outer=N_OUTER).train(dots)
     return Toy(dots, queries, km, km.assign(dots), ExactIndex(2).add(dots).search(queries, K)[1])
 

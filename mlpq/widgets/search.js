@@ -1,6 +1,6 @@
-// The query, its ten results, and the true neighbours that are missing, each with the step that lost it.
-// Solid green is right and dashed orange wrong, as in the chapter's picture.
-import { bytes, explorer, grey, make } from "./shared.js";
+// The query, its ten results, and the true neighbours that are missing, each with the step that lost it: as images, or in
+// words. Solid green is right and dashed orange wrong, as in the chapter's picture.
+import { bytes, explorer, grey, inWords, make } from "./shared.js";
 
 const picture = () => make("canvas", { width: 28, height: 28 });
 
@@ -21,7 +21,7 @@ const tray = (narrow, paint) => {
   return { node, show };
 };
 
-export default explorer((figure, data, narrow) => {
+const inImages = (figure, data, narrow) => {
   let images; // of a point that a kernel computed; those of recorded points are shared
   const paint = (canvas, name) => {
     const pixels = bytes((images ?? data.shared.images)[name]);
@@ -56,4 +56,6 @@ export default explorer((figure, data, narrow) => {
     const cells = lost.map((words, i) => ({ name: point.missing[i], right: false, words }));
     missing.show(cells, lost.join("; ") || "None is missing");
   };
-});
+};
+
+export default explorer((figure, data, narrow) => (data.shared.images ? inImages : inWords)(figure, data, narrow));

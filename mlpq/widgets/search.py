@@ -1,4 +1,4 @@
-"""Search: the ten results of a query as images, and which step lost the true neighbours that are missing."""
+"""Search: the ten results of a query, as images or in words, and which step lost the true neighbours that are missing."""
 
 from __future__ import annotations
 
@@ -17,6 +17,16 @@ from mlpq.widgets.base import Control, Explorer, Point, packed
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
 MORE = tuple(f"{name} {number}" for number in range(2, 6) for name in CLASSES)
+ASKED = {
+    "eye": 463,
+    "fear": 989,
+    "headband": 287,
+    "hundred": 296,
+    "lock": 522,
+    "milk": 434,
+    "oyster": 457,
+    "scholar": 386,
+}
 FATES = {"found": "found", "coarse": "cell", "quantization": "code", "shortlist": "shortlist"}  # as `fate` begins
 
 
@@ -28,6 +38,7 @@ class Search(Explorer):
     """
 
     dataset, pooled = "fashion-mnist", "images"
+    form: ClassVar = ",.0f"  # of distances
     title = "Ten results, and what became of the true ten"
     controls = (
         Control("query", "query", CLASSES, CLASSES + MORE),
@@ -63,7 +74,7 @@ class Search(Explorer):
     @classmethod
     def compute(cls, ds: Dataset, *, query: str, m: int, nbits: int, nprobe: int, rerank: int) -> Point:
         """Search for one query, and again for all codes scanned, which tells the ranks."""
-        index, q = built(ds, m, nbits), query_id(query)
+        index, q = built(ds, m, nbits), cls.query_id(query)
         x, true = ds.xq[q : q + 1], ds.gt[q, :K].tolist()
         (D,), (I,) = index.search(x, K, nprobe=nprobe, rerank=rerank)
         D, ids = D[I >= 0], I[I >= 0].tolist()  # the cells visited may hold fewer than K
@@ -71,27 +82,84 @@ class Search(Explorer):
         _, (by_code,) = index.search(x, scanned, nprobe=nprobe)
         ranks = {id_: rank for rank, id_ in enumerate(by_code.tolist(), 1)}
         fates = [fate(ranks.get(id_), id_ in ids, rerank * K) for id_ in true]
-        true_places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
         lacking = ["none"] * (K - len(ids))
         memory = index.memory()
         size = memory.total - (0 if rerank else memory["originals"])
-        images = {str(id_): packed(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": packed(ds.xq[q])}
         return {
-            "image": f"q{q}", "ids": ids, "missing": [id_ for id_ in true if id_ not in ids],
             "places": list(range(1, K + 1)), "fates": fates,
-            "marks": [mark(true_places.get(id_), ds.gt.shape[1]) for id_ in ids] + lacking,
-            "distances": [f"{distance:,.0f}" for distance in D] + lacking,
-            "last": f"{D[-1]:,.0f} {'exactly' if rerank else 'by its code'}", "tenth": f"{ds.distances[q, K - 1]:,.0f}",
+            "distances": [format(distance, cls.form) for distance in D] + lacking,
+            "last": f"{D[-1]:{cls.form}} {'exactly' if rerank else 'by its code'}",
+            "tenth": format(ds.distances[q, K - 1], cls.form),
             **{name: str(sum(one.startswith(word) for one in fates)) for name, word in FATES.items()},
             "scanned": f"{scanned:,}", "mine": f"{len({*ids} & {*true}) / K:.1f}",
             "recall": f"{recall(ds, m, nbits, nprobe, rerank):.2f}", "bytes": f"{size / len(ds.xb):,.1f}",
-            "code": str(index.code_size), "images": images,
+            "code": str(index.code_size),
+        } | cls.shown(ds, q, ids, true, lacking)  # fmt: skip
+
+    @classmethod
+    def query_id(cls, name: str) -> int:
+        """Return which query goes by this name: the first of its class, or the one whose number is added."""
+        word, _, number = name.partition(" ")
+        return int(np.flatnonzero(query_labels() == CLASSES.index(word))[int(number or 1) - 1])
+
+    @classmethod
+    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int], lacking: list[str]) -> Point:
+        """Return the results and what is missing, as images."""
+        places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
+        return {
+            "image": f"q{q}", "ids": ids, "missing": [id_ for id_ in true if id_ not in ids],
+            "marks": [mark(places.get(id_), ds.gt.shape[1]) for id_ in ids] + lacking,
+            "images": {str(id_): packed(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": packed(ds.xq[q])},
         }  # fmt: skip
 
     @classmethod
     def record(cls, ds: Dataset, every: int = 1) -> dict[str, Any]:
         """Compute the grid, and say in how many cells."""
         return super().record(ds, every) | dict(zip(("n_inner", "n_outer"), levels(ds), strict=True))
+
+
+class SearchTexts(Search):
+    """The same among texts, in words."""
+
+    dataset, pooled = "wordnet", "texts"
+    form = ".2f"
+    controls = (
+        Control("query", "query", tuple(ASKED)),
+        Control("m", "m", (8, 24, 48), tuple(m for m in valid_m(384) if m <= 96)),
+        Control("nbits", "nbits", (4, 8), tuple(range(1, 9))),
+        Control("nprobe", "nprobe", (1, 8, 32), tuple(range(1, 65))),
+        Control("rerank", "rerank", (0, 2, 5, 20), tuple(range(51))),
+    )
+    say = "“{asked}” " + Search.say
+    columns: ClassVar = {
+        "places": "place",
+        "answers": "answer",
+        "marks": "its true place",
+        "distances": "its squared distance",
+        "true": "true neighbour of this place",
+        "fates": "what became of it, and its rank by code",
+    }
+    caption = (
+        "Recorded on {dataset}: {n:,} vectors of {d} dimensions, {nq:,} queries, cosine. {n_inner} inner cells, {n_outer} "
+        "outer clusters, one codebook for all. Bytes count all that the index holds, with rerank also the originals in "
+        "float32. Words and meanings: WordNet 3.0, Princeton University."
+    )
+
+    @classmethod
+    def query_id(cls, name: str) -> int:
+        """Return the number of the query that explains this word."""
+        return ASKED[name]
+
+    @classmethod
+    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int], lacking: list[str]) -> Point:
+        """Return the results and the true neighbours, as texts."""
+        places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
+        texts, query_texts = ds.texts or [], ds.query_texts or []
+        return {
+            "asked": query_texts[q], "answers": [f"t{id_}" for id_ in ids] + lacking, "true": [f"t{id_}" for id_ in true],
+            "marks": [str(places.get(id_, f">{ds.gt.shape[1]}")) for id_ in ids] + lacking,
+            "texts": {f"t{id_}": texts[id_] for id_ in {*ids, *true}},
+        }  # fmt: skip
 
 
 def fate(rank: int | None, found: bool, shortlist: int) -> str:
@@ -111,12 +179,6 @@ def mark(place: int | None, known: int) -> str:
     return f"{'right' if place and place <= K else 'wrong'}: {place or f'>{known}'}"
 
 
-def query_id(name: str) -> int:
-    """Return which query goes by this name: the first of its class, or the one whose number is added."""
-    word, _, number = name.partition(" ")
-    return int(np.flatnonzero(query_labels() == CLASSES.index(word))[int(number or 1) - 1])
-
-
 @cache
 def query_labels() -> Array:
     """Return the classes of the first 1,000 queries: a file of the full set may lack them, but begins as the embedded."""
@@ -126,7 +188,7 @@ def query_labels() -> Array:
 @lru_cache(maxsize=6)  # as many as the grid needs
 def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
     """Return an index with one codebook; all share the originals, which would be most of its bytes."""
-    index = MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, codebooks="global").train(ds.xb).add(ds.xb)
+    index = MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, metric=ds.metric).train(ds.xb).add(ds.xb)
     index.keep_originals, index.lists.originals, index.lists.places = True, ds.xb, index.lists.ids.astype(np.int64)
     return index
 

@@ -52,6 +52,35 @@ export const frame = (svg, { width, height, x, y }) => {
   return { px, py };
 };
 
+// Ten lines of a mark, a note and a text, on one line each. Returns show(list of { right, note, text }).
+const lines = (heading) => {
+  const rows = Array.from({ length: 10 }, () => make("li"));
+  const node = make("div", { class: "answers" }, make("p", {}, heading), make("ol", {}, ...rows));
+  const show = (list) => rows.forEach((row, i) => {
+    const { right, note, text } = list[i];
+    const mark = make("span", { class: right ? "right" : "wrong" }, `${right ? "✓" : "✗"} ${note}`);
+    row.replaceChildren(mark, make("span", { title: text }, text));
+  });
+  return { node, show };
+};
+
+// The figure of a search among texts: its answers beside the true ten.
+export const inWords = (figure, data, narrow) => {
+  const answers = lines("Answers, with their true places");
+  const trues = lines("The true ten, with their ranks by code");
+  figure.append(make("div", { class: narrow ? "texts narrow" : "texts" }, answers.node, trues.node));
+
+  return (point) => {
+    const texts = point.texts ?? data.shared.texts; // a kernel sends its own
+    answers.show(point.answers.map((id, i) => ({
+      right: Number(point.marks[i]) <= 10, note: point.marks[i], text: texts[id] ?? "",
+    })));
+    trues.show(point.true.map((id, i) => ({
+      right: point.fates[i].startsWith("found"), note: point.fates[i], text: texts[id],
+    })));
+  };
+};
+
 const key = (values) => Object.values(values).join(",");
 const fill = (text, from) => text.replace(/\{(\w+)\}/g, (_, name) => from[name]);
 
@@ -62,8 +91,31 @@ const rows = (columns, from) => {
   return Array.from({ length }, (_, i) => cells.map((cell) => (Array.isArray(cell) ? cell[i] : cell)));
 };
 
+// A button that takes a slider through its values, one each 0.7 s, from the start if it stands at the end.
+const player = (input) => {
+  const button = make("button", { type: "button", class: "play" }, "Play");
+  let timer;
+  const stop = () => {
+    clearInterval(timer);
+    timer = undefined;
+    button.textContent = "Play";
+  };
+  const step = (to) => {
+    input.value = to;
+    input.dispatchEvent(new Event("input"));
+    if (input.value === input.max) stop();
+  };
+  button.addEventListener("click", () => {
+    if (timer) return stop();
+    button.textContent = "Stop";
+    timer = setInterval(() => step(Number(input.value) + 1), 700);
+    step(input.value === input.max ? 0 : Number(input.value) + 1);
+  });
+  return { button, stop };
+};
+
 // One control: a slider over the indices of its values, or a choice among words. read() and write() take the value.
-const control = ({ name, label, recorded, possible, words }, live, changed) => {
+const control = ({ name, label, recorded, possible, words, play }, live, changed) => {
   const values = live && possible.length ? possible : recorded;
   const word = (value) => String(words?.[value] ?? value);
   const choice = typeof values[0] === "string";
@@ -85,97 +137,144 @@ const control = ({ name, label, recorded, possible, words }, live, changed) => {
     tell();
   };
   input.addEventListener("input", () => (tell(), changed(name, read())));
-  return { node: make("label", {}, make("span", {}, label), input, ...(choice ? [] : [shown])), read, write, word };
+  const node = make("label", {}, make("span", {}, label), input, ...(choice ? [] : [shown]));
+  if (!play) return { nodes: [node], read, write, word, stop: () => {} };
+  const { button, stop } = player(input);
+  return { nodes: [node, button], read, write, word, stop };
+};
+
+// A choice among the data sets, where there are several; `choose` is told which.
+const switcher = (sets, chosen, choose) => {
+  const options = Object.entries(sets).map(([value, { kind }]) => make("option", { value }, kind));
+  const input = make("select", { "data-control": "vectors" }, ...options);
+  input.value = chosen;
+  input.addEventListener("input", () => choose(input.value));
+  return options.length > 1 ? [make("label", {}, make("span", {}, "vectors"), input)] : [];
+};
+
+// Where a data set lacks a value: the nearest that is recorded.
+const nearest = (value, { recorded, possible }, live) => {
+  if ((live && possible.length ? possible : recorded).includes(value)) return value;
+  if (typeof value === "string") return recorded[0];
+  return recorded.reduce((best, one) => (Math.abs(one - value) < Math.abs(best - value) ? one : best));
+};
+
+// Shows the data set that is chosen; returns what ends it.
+const show = (build, compute, { model, el }, choose) => {
+  const sets = model.get("sets");
+  const vectors = model.get("vectors");
+  const data = sets[vectors];
+  const live = typeof model.send === "function";
+  const points = new Map(Object.entries(data.points));
+  const failures = new Map();
+  let asked = null; // the one point that the kernel is computing
+  let draw = null;
+  let narrow = null;
+
+  const values = () => Object.fromEntries(data.controls.map(({ name }) => [name, model.get(name)]));
+  const change = (name, value) => {
+    failures.clear(); // what failed once may work later
+    model.set(name, value);
+    model.save_changes();
+  };
+  const controls = data.controls.map((one) => control(one, live, change));
+  const figure = make("div", { class: "figure" });
+  const say = make("p", { class: "say", "aria-live": "polite" });
+  const head = make("tr", {}, ...Object.values(data.columns).map((name) => make("th", { scope: "col" }, name)));
+  const body = make("tbody");
+  const table = make("table", {}, make("thead", {}, head), body);
+  const before = el.querySelector(":scope > button")?.getAttribute("aria-expanded"); // with another data set
+  const button = make("button", { type: "button", "aria-expanded": before ?? "false" }, "Show as a table");
+  button.addEventListener("click", () => {
+    const open = button.getAttribute("aria-expanded") !== "true";
+    button.setAttribute("aria-expanded", String(open));
+  });
+
+  const ask = (wanted) => {
+    if (asked !== null) return; // its answer asks again, for where the controls are then
+    asked = key(wanted);
+    model.send({ ask: wanted, vectors });
+  };
+  const update = () => {
+    const now = values();
+    const point = compute ? compute(now, data) : points.get(key(now));
+    const failure = point?.error ?? failures.get(key(now));
+    controls.forEach((one, i) => one.write(now[data.controls[i].name]));
+    el.setAttribute("aria-busy", String(live && !point && !failure));
+    el.classList.toggle("stale", !point || Boolean(failure)); // the figure still shows another setting
+    if (!point || failure) {
+      say.textContent = failure ?? (live ? "Computing …" : "Not recorded: a kernel is needed to compute it.");
+      body.replaceChildren();
+      if (live && !failure) ask(now);
+      return;
+    }
+    const words = Object.fromEntries(controls.map((one, i) => [data.controls[i].name, one.word(one.read())]));
+    draw(point, now, words);
+    const texts = point.texts ?? data.shared.texts ?? {}; // of what stands in the cells by a short name
+    say.textContent = fill(data.say, { ...point, ...words });
+    body.replaceChildren(
+      ...rows(data.columns, { ...point, ...words }).map((cells) =>
+        make("tr", {}, ...cells.map((cell) => make("td", {}, texts[cell] ?? String(cell)))),
+      ),
+    );
+  };
+  const rebuild = () => {
+    narrow = el.clientWidth < 480;
+    figure.replaceChildren();
+    draw = build(figure, data, narrow);
+    update();
+  };
+
+  el.classList.add("mlpq-explorer");
+  el.setAttribute("role", "group");
+  el.setAttribute("aria-label", data.title);
+  el.replaceChildren(
+    make("p", { class: "title" }, data.title),
+    make("div", { class: "controls" }, ...switcher(sets, vectors, choose), ...controls.flatMap((one) => one.nodes)),
+    figure, say, button,
+    make("div", { class: "table", role: "region", "aria-label": "Table", tabindex: 0 }, table), // it may scroll sideways
+    make("p", { class: "about" }, data.caption),
+  );
+  const answered = ({ vectors: of, key: name, point, error }) => {
+    if (of !== vectors) return; // asked before another data set was chosen
+    if (point) points.set(name, point);
+    if (error) failures.set(name, error);
+    if (name === asked) asked = null;
+    update();
+  };
+  rebuild();
+  const watcher = new ResizeObserver(() => el.clientWidth < 480 !== narrow && rebuild());
+  watcher.observe(el);
+  data.controls.forEach(({ name }) => model.on(`change:${name}`, update));
+  model.on("msg:custom", answered);
+  return () => {
+    watcher.disconnect();
+    controls.forEach((one) => one.stop());
+    data.controls.forEach(({ name }) => model.off(`change:${name}`, update));
+    model.off("msg:custom", answered);
+  };
 };
 
 export const explorer = (build, compute) => ({
   render({ model, el }) {
-    const data = model.get("data");
-    const live = typeof model.send === "function";
-    const points = new Map(Object.entries(data.points));
-    const failures = new Map();
-    let asked = null; // the one point that the kernel is computing
-    let draw = null;
-    let narrow = null;
-
-    const values = () => Object.fromEntries(data.controls.map(({ name }) => [name, model.get(name)]));
-    const change = (name, value) => {
-      failures.clear(); // what failed once may work later
-      model.set(name, value);
+    let stop;
+    const choose = (name) => {
+      stop(); // or values would change under a data set that lacks them
+      const live = typeof model.send === "function";
+      for (const one of model.get("sets")[name].controls) model.set(one.name, nearest(model.get(one.name), one, live));
+      model.set("vectors", name);
       model.save_changes();
+      el.querySelector("[data-control=vectors]").focus();
     };
-    const controls = data.controls.map((one) => control(one, live, change));
-    const figure = make("div", { class: "figure" });
-    const say = make("p", { class: "say", "aria-live": "polite" });
-    const head = make("tr", {}, ...Object.values(data.columns).map((name) => make("th", { scope: "col" }, name)));
-    const body = make("tbody");
-    const table = make("table", {}, make("thead", {}, head), body);
-    const button = make("button", { type: "button", "aria-expanded": "false" }, "Show as a table");
-    button.addEventListener("click", () => {
-      const open = button.getAttribute("aria-expanded") !== "true";
-      button.setAttribute("aria-expanded", String(open));
-    });
-
-    const ask = (wanted) => {
-      if (asked !== null) return; // its answer asks again, for where the controls are then
-      asked = key(wanted);
-      model.send({ ask: wanted });
+    const again = () => {
+      stop?.();
+      stop = show(build, compute, { model, el }, choose);
     };
-    const update = () => {
-      const now = values();
-      const point = compute ? compute(now, data) : points.get(key(now));
-      const failure = point?.error ?? failures.get(key(now));
-      controls.forEach((one, i) => one.write(now[data.controls[i].name]));
-      el.setAttribute("aria-busy", String(live && !point && !failure));
-      el.classList.toggle("stale", !point || Boolean(failure)); // the figure still shows another setting
-      if (!point || failure) {
-        say.textContent = failure ?? (live ? "Computing …" : "Not recorded: a kernel is needed to compute it.");
-        body.replaceChildren();
-        if (live && !failure) ask(now);
-        return;
-      }
-      const words = Object.fromEntries(controls.map((one, i) => [data.controls[i].name, one.word(one.read())]));
-      draw(point, now, words);
-      const texts = point.texts ?? data.shared.texts ?? {}; // of what stands in the cells by a short name
-      say.textContent = fill(data.say, { ...point, ...words });
-      body.replaceChildren(
-        ...rows(data.columns, { ...point, ...words }).map((cells) =>
-          make("tr", {}, ...cells.map((cell) => make("td", {}, texts[cell] ?? String(cell)))),
-        ),
-      );
-    };
-    const rebuild = () => {
-      narrow = el.clientWidth < 480;
-      figure.replaceChildren();
-      draw = build(figure, data, narrow);
-      update();
-    };
-
-    el.classList.add("mlpq-explorer");
-    el.setAttribute("role", "group");
-    el.setAttribute("aria-label", data.title);
-    el.replaceChildren(
-      make("p", { class: "title" }, data.title),
-      make("div", { class: "controls" }, ...controls.map((one) => one.node)),
-      figure, say, button,
-      make("div", { class: "table", role: "region", "aria-label": "Table", tabindex: 0 }, table), // it may scroll sideways
-      make("p", { class: "about" }, data.caption),
-    );
-    const answered = ({ key: name, point, error }) => {
-      if (point) points.set(name, point);
-      if (error) failures.set(name, error);
-      if (name === asked) asked = null;
-      update();
-    };
-    rebuild();
-    const watcher = new ResizeObserver(() => el.clientWidth < 480 !== narrow && rebuild());
-    watcher.observe(el);
-    data.controls.forEach(({ name }) => model.on(`change:${name}`, update));
-    model.on("msg:custom", answered);
+    again();
+    model.on("change:vectors", again);
     return () => {
-      watcher.disconnect();
-      data.controls.forEach(({ name }) => model.off(`change:${name}`, update));
-      model.off("msg:custom", answered);
+      stop();
+      model.off("change:vectors", again);
     };
   },
 });
