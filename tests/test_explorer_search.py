@@ -12,6 +12,7 @@ from playwright.sync_api import Locator
 import mlpq
 from mlpq import widgets
 from mlpq.widgets import base, search
+from mlpq.widgets.meaning import QUERIES
 from tests.conftest import ROOT, Fresh, Opened
 
 FULL = ROOT / "book" / "recorded" / "search.json"
@@ -98,12 +99,12 @@ def test_queries_are_the_first_of_their_classes(ds: mlpq.Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "nprobe", "rerank"), [("eye", 1, 0), ("milk", 3, 2), ("oyster", 33, 5), ("lock", 8, 20)]
+    ("query", "nprobe", "rerank"), [("eye", 1, 0), ("milk", 3, 2), ("moo", 33, 5), ("lock", 8, 20)]
 )
 def test_point_of_texts_is_what_search_and_decomposition_say(
     words: mlpq.Dataset, query: str, nprobe: int, rerank: int
 ) -> None:
-    face, q = widgets.Search.face(words.name), search.ASKED[query]
+    face, q = widgets.Search.face(words.name), QUERIES[query]
     point = face.compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
     index = (
         mlpq.MultiLevelPQ(384, 33, 6, m=8, nbits=4, metric="cosine", keep_originals=True).train(words.xb).add(words.xb)
@@ -129,13 +130,13 @@ def test_texts_asked_are_no_easier_than_others() -> None:
     points = json.loads(TEXTS.read_text())["points"]
     for setting in ("8,8,8,0", "48,8,32,0", "24,4,8,5"):
         own = np.mean([float(points[f"{name},{setting}"]["mine"]) for name in search.ASKED])
-        assert own == pytest.approx(float(points[f"eye,{setting}"]["recall"]), abs=0.12)
+        assert own == pytest.approx(float(points[f"eye,{setting}"]["recall"]), abs=0.1)
 
 
 def test_recorded_points_of_texts_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
     words, record = mlpq.load_dataset("wordnet"), json.loads(TEXTS.read_text())
-    for query, nprobe, rerank in (("eye", 1, 0), ("scholar", 32, 0), ("hundred", 8, 20)):
+    for query, nprobe, rerank in (("eye", 1, 0), ("sale", 32, 0), ("Brie", 8, 20)):
         stored = record["points"][f"{query},8,4,{nprobe},{rerank}"]
         point = widgets.Search.face("wordnet").compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
         for name in ("asked", "true", "tenth", "bytes", "code"):

@@ -253,7 +253,7 @@ def test_data_sets_are_checked_and_values_move() -> None:
         search.vectors = "audio"
     assert (search.vectors, search.m) == ("fashion-mnist", 56)
     search.vectors = "wordnet"
-    assert search.values == {"query": "eye", "m": 48, "nbits": 4, "nprobe": 1, "rerank": 0}
+    assert search.values == {"query": "Brie", "m": 48, "nbits": 4, "nprobe": 1, "rerank": 0}
     search.vectors = "fashion-mnist"
     assert search.values == {"query": "T-shirt", "m": 56, "nbits": 4, "nprobe": 1, "rerank": 0}
     assert repr(shown("probe", vectors="wordnet-20k")).startswith("Probe(vectors='wordnet-20k', query=")

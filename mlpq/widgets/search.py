@@ -14,6 +14,7 @@ from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.evaluate import recall_at_k
 from mlpq.widgets.base import Control, Explorer, Point, packed
+from mlpq.widgets.meaning import QUERIES
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
 MORE = tuple(f"{name} {number}" for number in range(2, 6) for name in CLASSES)
@@ -124,7 +125,7 @@ class SearchTexts(Search):
     dataset, pooled = "wordnet", "texts"
     form = ".2f"
     controls = (
-        Control("query", "query", tuple(ASKED)),
+        Control("query", "query", ASKED, tuple(QUERIES)),
         Control("m", "m", (8, 24, 48), tuple(m for m in valid_m(384) if m <= 96)),
         Control("nbits", "nbits", (4, 8), tuple(range(1, 9))),
         Control("nprobe", "nprobe", (1, 8, 32), tuple(range(1, 65))),
@@ -148,7 +149,7 @@ class SearchTexts(Search):
     @classmethod
     def query_id(cls, name: str) -> int:
         """Return the number of the query that explains this word."""
-        return ASKED[name]
+        return QUERIES[name]
 
     @classmethod
     def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int], lacking: list[str]) -> Point:
