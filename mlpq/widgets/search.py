@@ -18,16 +18,7 @@ from mlpq.widgets.meaning import QUERIES
 
 CLASSES = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot")
 MORE = tuple(f"{name} {number}" for number in range(2, 6) for name in CLASSES)
-ASKED = {
-    "eye": 463,
-    "fear": 989,
-    "headband": 287,
-    "hundred": 296,
-    "lock": 522,
-    "milk": 434,
-    "oyster": 457,
-    "scholar": 386,
-}
+ASKED = ("Brie", "eye", "gate", "lock", "milk", "oyster", "rabbit", "sale")  # of the queries of Meaning
 FATES = {"found": "found", "coarse": "cell", "quantization": "code", "shortlist": "shortlist"}  # as `fate` begins
 
 
@@ -63,7 +54,7 @@ class Search(Explorer):
     caption = (
         "Recorded on {dataset}: {n:,} vectors of {d} dimensions, {nq:,} queries; each shown is the first of its class. "
         "{n_inner} inner cells, {n_outer} outer clusters, one codebook for all. Bytes count all that the index holds, with "
-        "rerank also the originals in float32."
+        "rerank also the originals, a byte a number."
     )
 
     query = traitlets.Unicode(CLASSES[0]).tag(sync=True)
@@ -190,8 +181,16 @@ def query_labels() -> Array:
 def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
     """Return an index with one codebook; all share the originals, which would be most of its bytes."""
     index = MultiLevelPQ(ds.d, *levels(ds), m=m, nbits=nbits, metric=ds.metric).train(ds.xb).add(ds.xb)
-    index.keep_originals, index.lists.originals, index.lists.places = True, ds.xb, index.lists.ids.astype(np.int64)
+    index.keep_originals, index.lists.originals = True, originals(ds)
+    index.lists.places = index.lists.ids.astype(np.int64)
     return index
+
+
+@lru_cache(maxsize=1)
+def originals(ds: Dataset) -> Array:
+    """Return the vectors as an index keeps them: as bytes where they are whole numbers from 0 to 255."""
+    small = ds.xb.clip(0, 255).astype(np.uint8)
+    return small if np.array_equal(small, ds.xb) else ds.xb
 
 
 @lru_cache(maxsize=100)
