@@ -59,8 +59,10 @@ def test_page_is_light_and_keeps_still(online: Watched, address: str, html: Path
     sizes = {url: transferred(html, url) for url in online.urls if url.startswith(address)}
     assert sum(sizes.values()) <= 1_500_000, sizes
     without_pictures = sum(size for url, size in sizes.items() if "_images" not in url)
-    room = 150_000 if page.locator('[data-explorer="meaning"]').count() else 0  # for what 60 queries find, in words
-    assert without_pictures <= (900_000 if page.locator("mjx-container").count() else 450_000 + room), sizes
+    room = (
+        150_000 if page.locator("[data-explorer=meaning], [data-explorer=search]").count() else 0
+    )  # for texts, in words
+    assert without_pictures <= (900_000 if page.locator("mjx-container").count() else 450_000) + room, sizes
     assert shifted(page) < 0.05
     page.mouse.move(600, 450)
     moved = 0.0

@@ -35,7 +35,7 @@ def set_search(index: faiss.Index, nprobe: int, k_factor: int = 1) -> faiss.Inde
 def agree(ours: tuple[Array, Array], theirs: tuple[Array, Array], rtol: float = 1e-4) -> bool:
     """Whether ids are the same up to ties, on the scale of these distances; similarities are turned round."""
     (D, I), (D_faiss, I_faiss) = ours, theirs
-    scale = np.abs(D[I >= 0]).max(initial=1e-6)
+    scale = np.abs(D[I >= 0]).max(initial=1e-2)  # of vectors around 1, float32 keeps no smaller distances
     sign = -1 if (np.where(I < 0, D[:, :1], D) < D[:, :1]).any() else 1
     scaled = [np.where(ids < 0, scale, there) / scale for there, ids in ((D, I), (D_faiss, I_faiss))]
     D, D_faiss = (np.where(ids < 0, 1e3, sign * there) for there, ids in zip(scaled, (I, I_faiss), strict=True))

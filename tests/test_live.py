@@ -26,7 +26,7 @@ def slow(ds, **values):
     while not os.path.exists("seen"):
         time.sleep(0.01)
     raise ValueError(f"no such k: {values['k']}")
-lloyd.compute = slow""",
+widgets.Lloyd.compute = slow""",
 ]
 
 

@@ -205,7 +205,7 @@ class Explorer(anywidget.AnyWidget):
         """Move each value that the data set lacks to the nearest that is recorded, as shared.js does."""
         for control in self.data["controls"]:
             value, recorded = getattr(self, control["name"]), control["recorded"]
-            if value not in (control["possible"] or recorded):
+            if value not in recorded:
                 choice = isinstance(value, str)
                 self.set_trait(control["name"], recorded[0] if choice else min(recorded, key=lambda v: abs(v - value)))
 

@@ -153,8 +153,8 @@ const switcher = (sets, chosen, choose) => {
 };
 
 // Where a data set lacks a value: the nearest that is recorded.
-const nearest = (value, { recorded, possible }, live) => {
-  if ((live && possible.length ? possible : recorded).includes(value)) return value;
+const nearest = (value, { recorded }) => {
+  if (recorded.includes(value)) return value;
   if (typeof value === "string") return recorded[0];
   return recorded.reduce((best, one) => (Math.abs(one - value) < Math.abs(best - value) ? one : best));
 };
@@ -260,8 +260,7 @@ export const explorer = (build, compute) => ({
     let stop;
     const choose = (name) => {
       stop(); // or values would change under a data set that lacks them
-      const live = typeof model.send === "function";
-      for (const one of model.get("sets")[name].controls) model.set(one.name, nearest(model.get(one.name), one, live));
+      for (const one of model.get("sets")[name].controls) model.set(one.name, nearest(model.get(one.name), one));
       model.set("vectors", name);
       model.save_changes();
       el.querySelector("[data-control=vectors]").focus();
