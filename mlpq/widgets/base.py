@@ -84,7 +84,7 @@ class Explorer(anywidget.AnyWidget):
     data set.
 
     Args:
-        recorded: JSON files written by `python -m mlpq.widgets`, one for each data set to choose from.
+        recorded, more: JSON files written by `python -m mlpq.widgets`, one for each data set to choose from.
         vectors: name of the data set to start with; default: that of the first file.
         values: one per control; the others start where the class says, or next to it.
 
@@ -116,9 +116,11 @@ class Explorer(anywidget.AnyWidget):
             cls.faces[family(cls.dataset)] = cls
         super().__init_subclass__(**kwargs)
 
-    def __init__(self, *recorded: str | Path, vectors: str | None = None, **values: int | str) -> None:
+    def __init__(
+        self, recorded: str | Path, *more: str | Path, vectors: str | None = None, **values: int | str
+    ) -> None:
         sets = {}
-        for file in recorded:
+        for file in (recorded, *more):
             record = json.loads(Path(file).read_text())
             if record.get("explorer") != self.explorer:
                 raise ValueError(f"{file} was recorded for {record.get('explorer')!r}, not for {self.explorer!r}")

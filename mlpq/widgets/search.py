@@ -13,6 +13,7 @@ from mlpq.bench import K, levels
 from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.evaluate import recall_at_k
+from mlpq.search.lists import whole
 from mlpq.widgets.base import Control, Explorer, Point, packed
 from mlpq.widgets.meaning import QUERIES
 
@@ -75,10 +76,12 @@ class Search(Explorer):
         ranks = {id_: rank for rank, id_ in enumerate(by_code.tolist(), 1)}
         fates = [fate(ranks.get(id_), id_ in ids, rerank * K) for id_ in true]
         lacking = ["none"] * (K - len(ids))
+        places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
+        marks = [cls.mark(places.get(id_), len(places)) for id_ in ids] + lacking
         memory = index.memory()
         size = memory.total - (0 if rerank else memory["originals"])
         return {
-            "places": list(range(1, K + 1)), "fates": fates,
+            "places": list(range(1, K + 1)), "fates": fates, "marks": marks,
             "distances": [format(distance, cls.form) for distance in D] + lacking,
             "last": f"{D[-1]:{cls.form}} {'exactly' if rerank else 'by its code'}",
             "tenth": format(ds.distances[q, K - 1], cls.form),
@@ -86,7 +89,12 @@ class Search(Explorer):
             "scanned": f"{scanned:,}", "mine": f"{len({*ids} & {*true}) / K:.1f}",
             "recall": f"{recall(ds, m, nbits, nprobe, rerank):.2f}", "bytes": f"{size / len(ds.xb):,.1f}",
             "code": str(index.code_size),
-        } | cls.shown(ds, q, ids, true, lacking)  # fmt: skip
+        } | cls.shown(ds, q, ids, true)  # fmt: skip
+
+    @classmethod
+    def mark(cls, place: int | None, known: int) -> str:
+        """Return right or wrong with the true place of a result; None: it is not among the `known` nearest."""
+        return f"{'right' if place and place <= K else 'wrong'}: {place or f'>{known}'}"
 
     @classmethod
     def query_id(cls, name: str) -> int:
@@ -95,12 +103,10 @@ class Search(Explorer):
         return int(np.flatnonzero(query_labels() == CLASSES.index(word))[int(number or 1) - 1])
 
     @classmethod
-    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int], lacking: list[str]) -> Point:
+    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int]) -> Point:
         """Return the results and what is missing, as images."""
-        places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
         return {
             "image": f"q{q}", "ids": ids, "missing": [id_ for id_ in true if id_ not in ids],
-            "marks": [mark(places.get(id_), ds.gt.shape[1]) for id_ in ids] + lacking,
             "images": {str(id_): packed(ds.xb[id_]) for id_ in {*ids, *true}} | {f"q{q}": packed(ds.xq[q])},
         }  # fmt: skip
 
@@ -138,18 +144,21 @@ class SearchTexts(Search):
     )
 
     @classmethod
+    def mark(cls, place: int | None, known: int) -> str:
+        """Return the true place of a result."""
+        return str(place or f">{known}")
+
+    @classmethod
     def query_id(cls, name: str) -> int:
         """Return the number of the query that explains this word."""
         return QUERIES[name]
 
     @classmethod
-    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int], lacking: list[str]) -> Point:
+    def shown(cls, ds: Dataset, q: int, ids: list[int], true: list[int]) -> Point:
         """Return the results and the true neighbours, as texts."""
-        places = {id_: place for place, id_ in enumerate(ds.gt[q].tolist(), 1)}
         texts, query_texts = ds.texts or [], ds.query_texts or []
         return {
-            "asked": query_texts[q], "answers": [f"t{id_}" for id_ in ids] + lacking, "true": [f"t{id_}" for id_ in true],
-            "marks": [str(places.get(id_, f">{ds.gt.shape[1]}")) for id_ in ids] + lacking,
+            "asked": query_texts[q], "answers": [f"t{id_}" for id_ in ids] + ["none"] * (K - len(ids)), "true": [f"t{id_}" for id_ in true],
             "texts": {f"t{id_}": texts[id_] for id_ in {*ids, *true}},
         }  # fmt: skip
 
@@ -164,11 +173,6 @@ def fate(rank: int | None, found: bool, shortlist: int) -> str:
         return "cell not visited"
     lost = "shortlist" if shortlist and rank > shortlist else "code"
     return f"{'found' if found else lost}: rank {rank:,}"
-
-
-def mark(place: int | None, known: int) -> str:
-    """Return right or wrong with the true place of a result; None: it is not among the `known` nearest."""
-    return f"{'right' if place and place <= K else 'wrong'}: {place or f'>{known}'}"
 
 
 @cache
@@ -189,8 +193,7 @@ def built(ds: Dataset, m: int, nbits: int) -> MultiLevelPQ:
 @lru_cache(maxsize=1)
 def originals(ds: Dataset) -> Array:
     """Return the vectors as an index keeps them: as bytes where they are whole numbers from 0 to 255."""
-    small = ds.xb.clip(0, 255).astype(np.uint8)
-    return small if np.array_equal(small, ds.xb) else ds.xb
+    return ds.xb.astype(np.uint8) if whole(ds.xb) else ds.xb
 
 
 @lru_cache(maxsize=100)
