@@ -127,20 +127,23 @@ class Driver:
         assert self.model.values == before
 
     def check(self) -> None:
-        """Compare the sentence and the table with Python's."""
-        for control in self.controls:
-            index = self.input(control).evaluate("input => input.selectedIndex ?? Number(input.value)")
+        """Compare the sentence and the table with Python's, all read at once."""
+        seen = self.read()
+        for control, (index, label) in zip(self.controls, seen["controls"], strict=True):
             self.model.set_trait(control.name, control.recorded[index])
             shown = (control.words or {}).get(str(control.recorded[index]), str(control.recorded[index]))
-            assert shown in self.input(control).locator("xpath=..").inner_text()
+            assert shown in label
         point = self.model.point()
         expected = point["error"] if "error" in point else self.model.words()
-        expect(self.explorer.locator(".say")).to_have_text(expected)
+        if seen["say"] != expected:  # not yet: it is drawn with the next frame
+            expect(self.explorer.locator(".say")).to_have_text(expected)
+            seen = self.read()
         if "error" not in point:
-            rows = self.explorer.locator("tbody tr").evaluate_all(
-                "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
-            )
-            assert rows == self.model.rows()
+            assert seen["rows"] == self.model.rows()
+
+    def read(self) -> dict[str, Any]:
+        """Return what stands in the explorer: place and label of each control, the sentence, the table."""
+        return dict(self.explorer.evaluate(READ, [control.name for control in self.controls]))
 
     def keyboard(self) -> None:
         """Reach every control by the tab key, and move it to its ends and between."""
@@ -197,6 +200,12 @@ def test_every_control_works(fresh: Fresh, html: Path, chapter: str, name: str) 
     assert watched.problems == []
 
 
+READ = """(explorer, names) => ({
+    controls: names.map(name => explorer.querySelector(`[data-control="${name}"]`)).map(input =>
+        [input.selectedIndex ?? Number(input.value), input.parentElement.innerText]),
+    say: explorer.querySelector(".say").textContent,
+    rows: [...explorer.querySelectorAll("tbody tr")].map(row => [...row.cells].map(cell => cell.textContent)),
+})"""
 LOOKS = """figure => figure.outerHTML
     + [...figure.querySelectorAll("canvas")].map(canvas => canvas.toDataURL()).join()"""
 
