@@ -18,7 +18,7 @@ FLOORS = [
     ["index"],
     ["data"],
     ["judge"],
-    ["plots", "bench", "widgets"],
+    ["plots", "bench", "widgets", "distributed"],
 ]
 HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]

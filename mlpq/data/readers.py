@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import zlib
 from math import prod
 from pathlib import Path
@@ -71,8 +72,33 @@ def _lines(path: Path, n: int, limit: int | None) -> list[str]:
     return lines[:n]
 
 
+def mapped(path: str | os.PathLike[str], known: bool = False) -> _check.Array:
+    """Return the vectors (n, d) of a file as an array that leaves them there until they are read.
+
+    Args:
+        known: the file was mapped before, and need not be read through for vectors of another dimension.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: malformed, truncated, of another suffix, or HDF5 that is stored in chunks.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no data file {str(path)!r}")
+    maps = {".npy": _npy} | dict.fromkeys(BINS, _bin)
+    try:
+        return _vecs(path, 1 if known else None) if path.suffix in VECS else maps.get(path.suffix, _hdf5_block)(path)
+    except Exception as error:
+        raise ValueError(f"{str(path)!r} cannot be read as vectors: {error}") from error
+
+
+def _npy(path: Path) -> _check.Array:
+    vectors: _check.Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return vectors
+
+
 def _read_npy(path: Path, limit: int | None) -> Arrays:
-    return {"xb": _matrix(np.load(path, mmap_mode="r", allow_pickle=False)[:limit], "the array")}
+    return {"xb": _matrix(_npy(path)[:limit], "the array")}
 
 
 def _read_npz(path: Path, limit: int | None) -> Arrays:
@@ -127,8 +153,11 @@ def _keys(names: list[str]) -> tuple[str, str | None]:
     return base, next((key for key in QUERY_KEYS if key in names), None)
 
 
-def _read_vecs(path: Path, limit: int | None) -> Arrays:
-    """Read the corpus-texmex layout: each vector is its dimension as int32, then that many float32 or uint8."""
+def _vecs(path: Path, checked: int | None) -> _check.Array:
+    """Map the corpus-texmex layout: each vector is its dimension as int32, then that many float32 or uint8.
+
+    The dimensions of so many are checked, or of all.
+    """
     item = VECS[path.suffix]
     size = path.stat().st_size
     if size < 4:
@@ -138,14 +167,19 @@ def _read_vecs(path: Path, limit: int | None) -> Arrays:
         raise ValueError(
             f"its size {size} is no multiple of a {d}-dimensional vector's; it is truncated or another format"
         )
-    rows = np.memmap(path, np.dtype([("d", "<i4"), ("x", item, (d,))]), "r")[:limit]
-    if (rows["d"] != d).any():
-        raise ValueError(f"vector {int(np.flatnonzero(rows['d'] != d)[0])} has another dimension than the first ({d})")
-    return {"xb": _check.matrix(rows["x"], "the vectors")}
+    rows = np.memmap(path, np.dtype([("d", "<i4"), ("x", item, (d,))]), "r")
+    if (wrong := np.flatnonzero(rows["d"][:checked] != d)).size:
+        raise ValueError(f"vector {wrong[0]} has another dimension than the first ({d})")
+    vectors: _check.Array = rows["x"]
+    return vectors
 
 
-def _read_bin(path: Path, limit: int | None) -> Arrays:
-    """Read the big-ann-benchmarks layout: n and d as uint32, then n vectors of float32, uint8 or int8."""
+def _read_vecs(path: Path, limit: int | None) -> Arrays:
+    return {"xb": _check.matrix(_vecs(path, limit)[:limit], "the vectors")}
+
+
+def _bin(path: Path) -> _check.Array:
+    """Map the big-ann-benchmarks layout: n and d as uint32, then n vectors of float32, uint8 or int8."""
     item, size = BINS[path.suffix], path.stat().st_size
     if size < 8:
         raise ValueError("it is shorter than its two sizes")
@@ -156,7 +190,20 @@ def _read_bin(path: Path, limit: int | None) -> Arrays:
         )
     if n * d == 0:
         raise ValueError(f"it holds {n} vectors of dimension {d}")
-    return {"xb": _check.matrix(np.memmap(path, item, "r", 8, (n, d))[:limit], "the vectors")}
+    return np.memmap(path, item, "r", 8, (n, d))
+
+
+def _read_bin(path: Path, limit: int | None) -> Arrays:
+    return {"xb": _check.matrix(_bin(path)[:limit], "the vectors")}
+
+
+def _hdf5_block(path: Path) -> _check.Array:
+    with h5py.File(path, "r") as file:
+        name, _ = _keys([n for n in file if file.get(n, getclass=True) is h5py.Dataset and not n.endswith("_texts")])
+        dataset = numbers(file, name)
+        if dataset.chunks or dataset.id.get_offset() is None:
+            raise ValueError(f"{name} is stored in chunks, which cannot be mapped: save it as .npy")
+        return np.memmap(path, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
 
 
 def _read_hdf5(path: Path, limit: int | None) -> Arrays:

@@ -1,0 +1,148 @@
+"""What workers do, and how it is handed to them: each piece of work reads files and leaves one file, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+
+from mlpq import _check
+from mlpq._check import Array, FloatMatrix
+from mlpq.distributed.plan import Piece, Source, opened
+from mlpq.index import MultiLevelPQ
+from mlpq.search.distance import balanced
+from mlpq.search.lists import InvertedLists, id_dtype
+from mlpq.search.scan import Scanner
+from mlpq.search.visits import Originals
+
+T = TypeVar("T")
+
+AHEAD = 2  # pieces of work that each worker has before it: enough to keep it busy, and no more of an array is sent
+TRIES = 3  # of workers that die at the same piece
+
+
+def workers(client: Any) -> list[str]:
+    """Return the addresses of a client's workers, in a fixed order; without any, work would wait for ever."""
+    found = sorted(client.scheduler_info(n_workers=-1)["workers"])
+    if not found:
+        raise RuntimeError("the client has no workers")
+    return found
+
+
+def done(client: Any, work: Callable[..., T], tasks: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, T]]:
+    """Call `work(*task)` for every task, here or on the workers of a client; yield its number and result as it is done.
+
+    Work of a worker that is lost is done again by another.
+    """
+    if client is None:
+        yield from ((number, work(*task)) for number, task in enumerate(tasks))
+        return
+    from dask.distributed import as_completed
+
+    numbers, queue = dict[str, tuple[int, Any]](), as_completed()
+    try:
+        for number, task in enumerate(tasks):
+            ahead = AHEAD * len(workers(client))
+            future = client.submit(work, *task, pure=False, retries=TRIES)
+            numbers[future.key] = number, future
+            queue.add(future)
+            if len(numbers) >= ahead:
+                yield _next(queue, numbers)
+        while numbers:
+            yield _next(queue, numbers)
+    finally:
+        client.cancel([future for _, future in numbers.values()])
+
+
+def _next(queue: Any, numbers: dict[str, tuple[int, Any]]) -> tuple[int, Any]:
+    future = next(queue)
+    return numbers.pop(future.key)[0], future.result()
+
+
+def taken(source: Source, rows: Array) -> Array:
+    """Return some rows (n,), ascending, of a part."""
+    return np.asarray(opened(source)[rows])
+
+
+def encoded(source: Source, piece: Piece, model: str, path: str) -> int:
+    """Write the shard of a piece, whose source is its part, or, of an array, the piece itself; return its rows."""
+    index = MultiLevelPQ.load(model)
+    rows = opened(source)[piece.start : piece.stop] if isinstance(source, str) else source
+    try:
+        index.add(rows, np.arange(piece.first, piece.first + len(rows)))
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"parts[{piece.part}], rows {piece.start} to {piece.stop}: {error}") from None
+    index.save(path)
+    return len(rows)
+
+
+def sizes(path: str) -> Array:
+    """Return how many rows each cell of a shard has."""
+    with h5py.File(path, "r") as file:
+        return np.diff(file["list_offsets"][...])
+
+
+def routed(paths: list[str], start: int, stop: int, model: str, path: str) -> int:
+    """Write the shard that has the cells from `start` to `stop` of other shards, which come in the order of their ids."""
+    index, parts = MultiLevelPQ.load(model), []
+    for one in paths:
+        with h5py.File(one, "r") as file:
+            offsets = file["list_offsets"][...]
+            here = slice(int(offsets[start]), int(offsets[stop]))
+            cells = np.repeat(np.arange(start, stop), np.diff(offsets[start : stop + 1]))
+            parts.append((cells, *(file[name][here] for name in ("ids", "codes", "originals"))))
+    cells, ids, codes, originals = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    order = np.argsort(cells, kind="stable")
+    offsets = np.searchsorted(cells[order], np.arange(index.clusters.n_inner + 1))
+    ids = ids[order].astype(id_dtype(ids), copy=False)
+    index.lists = InvertedLists(offsets, ids, codes[order], originals[order])
+    index.save(path)
+    return len(order)
+
+
+class Shard:
+    """A shard in memory; its originals stay in the file."""
+
+    def __init__(self, path: str) -> None:
+        self.index = MultiLevelPQ.load(path, mmap=True)
+        self.order = np.argsort(self.index.lists.ids)
+
+    def ask(self, xq: FloatMatrix, k: int, nprobe: int, rerank: int) -> tuple[Array, Array, Array, Array]:
+        """Return what this shard has to offer for each query.
+
+        Returns:
+            I (nq, s) ids of its best s = max(1, rerank) * k by code, and -1; D (nq, s), what search calls their distances;
+            and by what they are compared, in float64: by code, and with rerank by the originals, (nq, s) each.
+        """
+        index, width = self.index, max(1, rerank) * k
+        D, I = index.search(xq, width, nprobe=nprobe)
+        some, found = np.flatnonzero(I.ravel() >= 0), index.lists.ids[self.order]
+        rows, queries = self.order[np.searchsorted(found, I.ravel()[some])], some // width
+        ip = index.metric == "ip"
+        x, factors = balanced(_check.matrix(xq, "xq", index.d, metric=index.metric), index.clusters.inner_centroids, ip)
+        scanner = Scanner(index.lists, index.clusters.inner_centroids, index._coder, index._turned(x), ip, None)
+        by_code = np.full(I.shape, np.inf)
+        by_code.ravel()[some] = scanner.exact(queries, rows)
+        exact = by_code
+        if rerank:
+            exact = np.full(I.shape, np.inf)
+            exact.ravel()[some] = Originals(x, index.lists.original, ip).exact(queries, rows)
+            D = (exact * factors).astype(np.float32)
+        return I, D, by_code, exact
+
+
+@cache
+def _kept(path: str, mark: int) -> Shard:
+    return Shard(path)
+
+
+def asked(path: str, xq: FloatMatrix, k: int, nprobe: int, rerank: int) -> tuple[Array, ...] | str:
+    """Return what a shard answers, which stays in memory from now on; or what is wrong with its file."""
+    try:
+        return _kept(path, Path(path).stat().st_mtime_ns).ask(xq, k, nprobe, rerank)
+    except (OSError, ValueError) as error:
+        return str(error)
