@@ -41,8 +41,9 @@ export default explorer((figure, data, narrow) => {
 
     const all = kinds.map((kind) => [kind, kind === axes ? point : data.points[[kind, m]]]).filter(([, one]) => one);
     const [left, row, top] = [100, 24, 20];
-    const long = width - left - 44;
-    ranks.setAttribute("viewBox", `0 0 ${width} ${top + row * kinds.length}`);
+    const whole = narrow ? width : 2 * width + 16; // it has a line of its own
+    const long = whole - left - 44;
+    ranks.setAttribute("viewBox", `0 0 ${whole} ${top + row * kinds.length}`);
     ranks.setAttribute("role", "img");
     ranks.setAttribute("aria-label", `Recall at 10: ${all.map(([kind, one]) => `${kind} ${one.recall}`).join(", ")}`);
     ranks.replaceChildren(

@@ -40,7 +40,7 @@ class Rotation(Explorer):
     caption = (
         f"Recorded on {{dataset}}: product quantizers of 8 bits trained on {{n:,}} vectors of {{d}} dimensions, which are then "
         f"searched by code. Variance and loss are those of the first {NQ:,} queries, as shares of their whole variance. The "
-        "marks show the recall of the other axes at the same m."
+        "bars below show the recall on all axes at the same m."
     )
 
     axes = traitlets.Unicode("as they are").tag(sync=True)
@@ -58,7 +58,7 @@ class Rotation(Explorer):
         return {
             "variance": rounded(variance), "loss": rounded(loss), "found": round(recall, 4),
             "lost": f"{loss.sum():.2f}", "recall": f"{recall:.2f}",
-            "most": f"{variance.max():.2f}", "least": f"{variance.min():.3f}",
+            "most": f"{variance.max():.2f}", "least": f"{variance.min():.4f}",
             "places": [str(j + 1) for j in range(m)], "holds": [f"{value:.3f}" for value in variance],
             "loses": [f"{value:.3f}" for value in loss], "shares": [f"{value:.2f}" for value in loss / variance],
         }  # fmt: skip
