@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes
-TEXTS := probe search frontier
+EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes rotation
+TEXTS := probe search frontier rotation
 
 .PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs install clean
 

@@ -77,7 +77,10 @@ def test_only_answers_in_words_are_not_compared() -> None:
                 assert not re.search("recall|memory|nbytes", cell.source), path.name
 
 
-OWN = {"tour": 100, "multi-level-search": 100, "comparison": 101, "bytes": 100, "choosing": 101, "what-to-use": 100}
+OWN = {
+    "tour": 100, "multi-level-search": 100, "comparison": 101, "bytes": 100, "choosing": 101, "what-to-use": 100,
+    "rotations": 100,
+}  # fmt: skip
 FIXED = re.compile("recorded|784")  # cells that read recordings of Fashion-MNIST, or name its dimension
 
 

@@ -8,10 +8,22 @@ from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.lloyd import Lloyd
 from mlpq.widgets.meaning import Meaning
 from mlpq.widgets.probe import Probe
+from mlpq.widgets.rotation import Rotation
 from mlpq.widgets.search import Search
 from mlpq.widgets.table import Table
 
-EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Meaning, Frontier, Bytes)
+EXPLORERS: tuple[type[Explorer], ...] = (
+    Lloyd,
+    Probe,
+    Codec,
+    Table,
+    Codebook,
+    Search,
+    Meaning,
+    Frontier,
+    Bytes,
+    Rotation,
+)
 __all__ = [
     "EXPLORERS",
     "Bytes",
@@ -22,6 +34,7 @@ __all__ = [
     "Lloyd",
     "Meaning",
     "Probe",
+    "Rotation",
     "Search",
     "Table",
 ]
