@@ -25,6 +25,7 @@ PARTS = {  # of the pipeline, by chapter
     "choosing": ["cells", "codes"],
     "what-to-use": ["cells", "codes", "rerank"],
     "rotations": ["vectors", "codes"],
+    "graphs": ["cells", "lists", "scan"],
 }
 BUTTON = {
     "type": "javascript",
