@@ -26,6 +26,7 @@ PARTS = {  # of the pipeline, by chapter
     "what-to-use": ["cells", "codes", "rerank"],
     "rotations": ["vectors", "codes"],
     "graphs": ["cells", "lists", "scan"],
+    "sums-of-codewords": ["codes", "tables"],
 }
 BUTTON = {
     "type": "javascript",
