@@ -109,7 +109,7 @@ def _add_codecs(commands: Commands) -> None:
 
 def _add_arena(commands: Commands) -> None:
     description = "Measure every codec in the same index at seven budgets: recall as found and after reranking, time."
-    command = _command(commands, "arena", description, "book/recorded/arena.json")
+    command = _command(commands, "arena", description, "book/recorded/contest.json")
     _add_sets_and_codecs(command, list(ARENA), 1000)
     command.set_defaults(run=_recorded(arena.arena, arena.report))
 

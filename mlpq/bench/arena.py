@@ -17,7 +17,6 @@ from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from mlpq import _check
-from mlpq._check import Rows
 from mlpq.bench import codecs
 from mlpq.bench.cases import ARENA, BUDGETS, Case, contest
 from mlpq.bench.codecs import Ours, Setting
@@ -28,7 +27,7 @@ from mlpq.judge.tuning import Row
 
 TRAINED = 25_600  # rows: a hundred for each of 256 codewords
 READS = (2, 5, 10, 20)  # originals read for each neighbour asked for
-FIRST = (64, 32, 128)  # budgets, so that a file that is not complete is of use
+FIRST = (64, 32, 128, 192)  # budgets, so that a file that is not complete is of use
 ABSENT = "cq: not measured in the arena; chapter 13 measures it at small size"
 
 
@@ -48,9 +47,7 @@ def arena(args: argparse.Namespace) -> None:
     settings = {name: Setting.of(name, args.queries, args.limit, TRAINED) for name in args.datasets}
     for name, setting in settings.items():
         store.section("sets")[name] = _facts(setting)
-    wanted = [
-        (name, case) for name in settings for case in contest(settings[name].ds.d) if case.codec in args.codecs
-    ]
+    wanted = [(name, case) for name in settings for case in contest(settings[name].ds.d) if case.codec in args.codecs]
     rows = store.section("rows")
     lacking = [(name, case) for name, case in wanted if _key(name, case) not in rows]
     for name, case in tqdm(sorted(lacking, key=_turn), unit="row", file=sys.stderr, disable=args.quiet):

@@ -130,6 +130,8 @@ def _components(
     def case(size: int, d: int) -> Case | None:
         code = size - ID - factors
         dim = min(d, 8 * code // nbits)
+        while dim and kind(dim, nbits).code_size + ID > size:  # of two parts, each in whole bytes
+            dim -= 1
         if size in FEW or 2 * dim * nbits < 8 * code:  # not half as long as it should be
             return None
         pca = "PCA" if rotation == "pca" else "PCAR"

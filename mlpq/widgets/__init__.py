@@ -1,5 +1,6 @@
 """Explorers: figures with controls, alive in a notebook and in the rendered book. See `base.py`."""
 
+from mlpq.widgets.arena import Arena
 from mlpq.widgets.base import Explorer
 from mlpq.widgets.bytes import Bytes
 from mlpq.widgets.codebook import Codebook
@@ -11,9 +12,10 @@ from mlpq.widgets.probe import Probe
 from mlpq.widgets.search import Search
 from mlpq.widgets.table import Table
 
-EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Meaning, Frontier, Bytes)
+EXPLORERS: tuple[type[Explorer], ...] = (Lloyd, Probe, Codec, Table, Codebook, Search, Meaning, Frontier, Bytes, Arena)
 __all__ = [
     "EXPLORERS",
+    "Arena",
     "Bytes",
     "Codebook",
     "Codec",
