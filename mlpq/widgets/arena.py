@@ -91,22 +91,16 @@ def recall(row: Row, reads: int) -> tuple[float, float]:
 def _said(found: list[tuple[float, float, Row]], reads: int) -> str:
     """Say which codec finds most, which of those that learn next to nothing, and whether the queries tell them apart."""
     how = f"after reranking {reads * K} candidates" if reads else "by codes alone"
-    first = {
-        learned: next((one for one in found if (one[2]["codec"] in TRAINED) == learned), None)
-        for learned in (True, False)
-    }
-    words = {
-        learned: f"{one[2]['codec']} {one[0]:.2f} ± {one[1]:.2f}" for learned, one in first.items() if one is not None
-    }
-    said = f"Of the trained codes {words.get(True, 'none was measured')}, of the others {words.get(False, 'none was measured')}, {how}."
-    if first[True] is None or first[False] is None:
+    trained = next((one for one in found if one[2]["codec"] in TRAINED), None)
+    plain = next((one for one in found if one[2]["codec"] not in TRAINED), None)
+    said = f"Of the trained codes {_named(trained)}, of the others {_named(plain)}, {how}."
+    if trained is None or plain is None:
         return said
-    gap, both = first[True][0] - first[False][0], max(first[True][1], first[False][1])
-    verdict = (
-        "Too close to tell apart"
-        if abs(gap) <= both
-        else f"Training wins by {gap:.2f}"
-        if gap > 0
-        else f"No training wins by {-gap:.2f}"
-    )
-    return f"{said} {verdict}."
+    gap, both = trained[0] - plain[0], max(trained[1], plain[1])
+    if abs(gap) <= both:
+        return f"{said} Too close to tell apart."
+    return f"{said} {'Training' if gap > 0 else 'No training'} wins by {abs(gap):.2f}."
+
+
+def _named(one: tuple[float, float, Row] | None) -> str:
+    return f"{one[2]['codec']} {one[0]:.2f} ± {one[1]:.2f}" if one else "none was measured"
