@@ -74,14 +74,14 @@ def test_verdicts(trained: float, plain: float, verdict: str) -> None:
 
 def test_figure_shows_every_codec_in_both_charts(opened: Opened) -> None:
     explorer = opened("codes-without-training", "arena")
-    point = Arena(*FILES.values(), vectors="wordnet", reads=5).point()  # as the chapter opens it
+    point = Arena(*FILES.values(), reads=5).point()  # as the chapter opens it
     counts = [point["learns"].count(what) for what in LEARNS]
     for kind, count in zip(("learned", "plain"), counts, strict=True):
         assert explorer.evaluate(MARKS, kind) == [count, count]
     best = [point["codecs"][point["learns"].index(what)] for what in LEARNS]
     assert explorer.locator(".chart text.name").all_text_contents() == best * 2
     explorer.get_by_role("slider", name="rerank r").press("Home")
-    point = Arena(*FILES.values(), vectors="wordnet", reads=0).point()
+    point = Arena(*FILES.values(), reads=0).point()
     assert (
         explorer.locator(".chart text.name").first.text_content() == point["codecs"][point["learns"].index(LEARNS[0])]
     )
