@@ -34,7 +34,7 @@ def test_points_are_rows_of_the_record(dataset: str) -> None:
             assert point["recalls"] == sorted(point["recalls"], reverse=True)
             for i, codec in enumerate(point["codecs"]):
                 value, interval = module.recall(own[codec], reads)
-                assert point["found"][i] == f"{value:.2f} ± {interval:.2f}"
+                assert point["found"][i] == f"{value:.3f} ± {interval:.3f}"
                 assert point["bytes"][i] == str(own[codec]["per_vector"])
                 assert point["kb"][i] == pytest.approx(own[codec]["read"][reads] / 1e3, abs=0.06)
 
@@ -57,8 +57,8 @@ def row(codec: str, recall: float) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("trained", "plain", "verdict"),
     [
-        (0.8, 0.7, "Training wins by 0.10."),
-        (0.7, 0.8, "No training wins by 0.10."),
+        (0.8, 0.7, "Training wins by 0.100."),
+        (0.7, 0.8, "No training wins by 0.100."),
         (0.8, 0.795, "Too close to tell apart."),
     ],
 )
@@ -67,7 +67,7 @@ def test_verdicts(trained: float, plain: float, verdict: str) -> None:
         [(trained, 0.01, row("opq", trained)), (plain, 0.01, row("sq4", plain))], reverse=True, key=lambda one: one[0]
     )
     said = module._said(found, 5)
-    assert said.startswith(f"Of the trained codes opq {trained:.2f} ± 0.01, of the others sq4 {plain:.2f}")
+    assert said.startswith(f"Of the trained codes opq {trained:.3f} ± 0.010, of the others sq4 {plain:.3f}")
     assert said.endswith(f"after reranking 50 candidates. {verdict}")
     assert module._said(found[:1], 0).endswith("by codes alone.")
 

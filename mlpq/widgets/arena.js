@@ -2,7 +2,8 @@
 import { entry, explorer, frame, make } from "./shared.js";
 
 const KINDS = { "codebooks or turn": "learned", "mean or range": "plain" };
-const [SIZES, READ] = [[24, 32, 48, 64, 96, 128, 192], [20, 50, 100, 200, 500, 1000, 2000]];
+const SIZES = [24, 32, 48, 64, 96, 128, 192];
+const STEPS = [10, 20, 50, 100, 200, 500, 1000, 2000]; // between ticks
 const square = ([x, y]) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`;
 const diamond = ([x, y]) => `M${x} ${y - 5}l4.5 5-4.5 5-4.5-5z`;
 const MARKS = { learned: square, plain: diamond };
@@ -50,8 +51,10 @@ export default explorer((figure, data, narrow) => {
 
     const along = rs.map((r) => at(budget, r));
     const all = along.flatMap((one) => one.kb);
-    const x = { from: 0.8 * Math.min(...all), to: 1.2 * Math.max(...all), log: true, label: "kB read per query" };
-    const second = frame(read, { width, height, y, x: { ...x, ticks: READ.filter((kb) => kb > x.from && kb < x.to) } });
+    const [from, to] = [0.95 * Math.min(...all), 1.03 * Math.max(...all)];
+    const step = STEPS.find((one) => (to - from) / one <= 5) ?? 5000;
+    const ticks = Array.from({ length: 6 }, (_, i) => (Math.ceil(from / step) + i) * step).filter((tick) => tick < to);
+    const second = frame(read, { width, height, y, x: { from, to, ticks, label: "kB read per query" } });
     const byRead = (one, i) => [near(second.px(one.kb[i])), near(second.py(one.recalls[i]))];
     for (const one of along) crowd(read, one, byRead, one === point);
     for (const kind of Object.keys(MARKS)) {

@@ -63,7 +63,7 @@ class Arena(Explorer):
             "learns": ["codebooks or turn" if row["codec"] in TRAINED else "mean or range" for row in table],
             "bytes": [str(row["per_vector"]) for row in table],
             "many": [f"{row['at_many']:.1f}" for row in table],
-            "found": [f"{value:.2f} ± {interval:.2f}" for value, interval, _ in found],
+            "found": [f"{value:.3f} ± {interval:.3f}" for value, interval, _ in found],
             "read": [f"{row['read'][reads] / 1e3:,.0f}" for row in table],
             "train": [f"{row['train_cpu_s']:.0f}" for row in table],
             "encode": [f"{row['encode_cpu_s']:.1f}" for row in table],
@@ -99,8 +99,8 @@ def _said(found: list[tuple[float, float, Row]], reads: int) -> str:
     gap, both = trained[0] - plain[0], max(trained[1], plain[1])
     if abs(gap) <= both:
         return f"{said} Too close to tell apart."
-    return f"{said} {'Training' if gap > 0 else 'No training'} wins by {abs(gap):.2f}."
+    return f"{said} {'Training' if gap > 0 else 'No training'} wins by {abs(gap):.3f}."
 
 
 def _named(one: tuple[float, float, Row] | None) -> str:
-    return f"{one[2]['codec']} {one[0]:.2f} ± {one[1]:.2f}" if one else "none was measured"
+    return f"{one[2]['codec']} {one[0]:.3f} ± {one[1]:.3f}" if one else "none was measured"
