@@ -27,6 +27,7 @@ PARTS = {  # of the pipeline, by chapter
     "rotations": ["vectors", "codes"],
     "graphs": ["cells", "lists", "scan"],
     "sums-of-codewords": ["codes", "tables"],
+    "codes-without-training": ["codes", "scan", "rerank"],
 }
 BUTTON = {
     "type": "javascript",

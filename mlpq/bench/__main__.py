@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import codecs, figure, report, scale, sweep
-from mlpq.bench.cases import KINDS
+from mlpq.bench import arena, codecs, figure, report, scale, sweep
+from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
 from mlpq.data.datasets import load_dataset
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
-    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs")
-    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs):
+    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena")
+    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena):
         add(commands)
     args = parser.parse_args(arguments)
     args.command_line = arguments
@@ -103,12 +103,23 @@ def _add_scale(commands: Commands) -> None:
 def _add_codecs(commands: Commands) -> None:
     description = "Measure every codec in the same index, at the same bytes, beside Faiss's: distortion, recall, speed."
     command = _command(commands, "codecs", description, "book/recorded/codecs.json")
-    sets, kinds = list(codecs.DATASETS), list(KINDS)
+    _add_sets_and_codecs(command, list(KINDS), 2000)
+    command.set_defaults(run=_recorded(codecs.codecs, codecs.report), runs=3)
+
+
+def _add_arena(commands: Commands) -> None:
+    description = "Measure every codec in the same index at seven budgets: recall as found and after reranking, time."
+    command = _command(commands, "arena", description, "book/recorded/contest.json")
+    _add_sets_and_codecs(command, list(ARENA), 1000)
+    command.set_defaults(run=_recorded(arena.arena, arena.report))
+
+
+def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:
+    sets = list(codecs.DATASETS)
     command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
     command.add_argument("--codecs", nargs="+", default=kinds, help=f"(default: {' '.join(kinds)})")
-    command.add_argument("--queries", type=_positive, default=2000, help="the first so many (default: %(default)s)")
+    command.add_argument("--queries", type=_positive, default=queries, help="the first so many (default: %(default)s)")
     command.add_argument("--limit", type=_positive, help="only the first so many vectors")
-    command.set_defaults(run=_recorded(codecs.codecs, codecs.report), runs=3)
 
 
 def _add_dataset(command: argparse.ArgumentParser) -> None:

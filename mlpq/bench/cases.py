@@ -1,4 +1,4 @@
-"""Which codecs `codecs` measures, of which sizes, and the index of Faiss's factory beside each. Data only.
+"""Which codecs `codecs` and `arena` measure, of which sizes, and the index of Faiss's factory beside each. Data only.
 
 A size is in bytes per vector, code and id. Whatever is coded has been reduced by principal components first: a codec
 with a fixed number of bits per component gets as many components as fit, one made of codewords some for each of them.
@@ -6,10 +6,11 @@ with a fixed number of bits per component gets as many components as fit, one ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from typing import Any
 
+from mlpq.bench.sketch import TurboQuantProduct
 from mlpq.codecs import Codec
 from mlpq.codecs.adapter import ScalarQuantizer
 from mlpq.codecs.directions import EDEN, RaBitQ, TurboQuant
@@ -18,6 +19,7 @@ from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
 
 ID = 4  # bytes of an id
 SIZES = (32, 64, 128)
+BUDGETS = (24, 32, 48, 64, 96, 128, 192)  # of the arena
 FEW = (12, 20)  # for sums of codewords, which take too long where they are many, and what they are compared with
 ONLY_SIGNS = "it decodes no more than the signs"
 NO_CELLS = (
@@ -66,18 +68,36 @@ def cases(d: int) -> list[Case]:
     return [case for case in found if case is not None]
 
 
-def _products(turned: bool) -> Kind:
+def contest(d: int) -> list[Case]:
+    """Return the cases of the arena for d dimensions, budget by budget; none whose code is that of a smaller budget."""
+    found: dict[tuple[object, ...], Case] = {}
+    for size in (*FEW[1:], *BUDGETS):
+        for name, kind in ARENA.items():
+            if (case := kind(size, d)) is not None and (size not in FEW or name in ("pca+pq", "rq", "aq")):
+                found.setdefault((name, case.dim, case.words, str(case.make and case.make()), str(case.ours)), case)
+    return list(found.values())
+
+
+def _products(name: str, turned: bool, each: int = 0) -> Kind:
+    """Return the cases of product quantization of what is turned, with so many components for each codeword."""
+
     def case(size: int, d: int) -> Case | None:
         m = size - ID
         if m > d or (turned and size in FEW):
             return None
-        dim = m * min(_each(m), d // m)
+        dim = m * min(each or _each(m), d // m)
         ours = {"m": m, "codebook_dtype": "uint8", "rotation": "opq" if turned else "pca"}
         factory = f"OPQ{m}_{dim},{{}},PQ{m}np" if turned else f"PCA{dim},{{}},PQ{m}np"
         note = "OPQ with 8 iterations in the place of 50" if turned else ""
-        return Case("opq" if turned else "pq", size, dim, ours, None, factory, note=note)
+        return Case(name, size, dim, ours, None, factory, note=note)
 
     return case
+
+
+def _plain(size: int, d: int) -> Case | None:
+    """Return the case of product quantization as it is: m divides d, so that some bytes of the size may be left."""
+    m = max(m for m in range(1, size - ID + 1) if d % m == 0)
+    return Case("pq", size, d, {"m": m, "codebook_dtype": "uint8"}, None, f"{{}},PQ{m}np")
 
 
 def _each(m: int) -> int:
@@ -85,14 +105,18 @@ def _each(m: int) -> int:
     return 8 if m < 20 else 4
 
 
-def _sums(name: str, kind: type[ResidualQuantizer | AdditiveQuantizer], factory: str, most: int, rows: int) -> Kind:
+def _sums(
+    name: str, kind: type[ResidualQuantizer | AdditiveQuantizer], factory: str, measured: Container[int], rows: int
+) -> Kind:
+    """Return the cases of sums of M codewords: measured where M is one of `measured`."""
+
     def case(size: int, d: int) -> Case | None:
         M = size - ID
         dim = min(d, M * _each(M))
         index = f"PCA{dim},{{}},{factory}{M}x8"
         note = f"trained on {rows:,} rows, as ours is"
         ours = {"rotation": "pca"}
-        return Case(name, size, dim, ours, lambda: kind(dim, M), index, M, rows, note, too_long=most < M)
+        return Case(name, size, dim, ours, lambda: kind(dim, M), index, M, rows, note, too_long=M not in measured)
 
     return case
 
@@ -106,6 +130,8 @@ def _components(
     def case(size: int, d: int) -> Case | None:
         code = size - ID - factors
         dim = min(d, 8 * code // nbits)
+        while dim and kind(dim, nbits).code_size + ID > size:  # of two parts, each in whole bytes
+            dim -= 1
         if size in FEW or 2 * dim * nbits < 8 * code:  # not half as long as it should be
             return None
         pca = "PCA" if rotation == "pca" else "PCAR"
@@ -132,10 +158,10 @@ def _signs(learned: bool) -> Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "pq": _products(turned=False),
-    "opq": _products(turned=True),
-    "rq": _sums("rq", ResidualQuantizer, "RQ", most=28, rows=ResidualQuantizer.ROWS),
-    "aq": _sums("aq", AdditiveQuantizer, "LSQ", most=8, rows=AdditiveQuantizer.ROWS),
+    "pq": _products("pq", turned=False),
+    "opq": _products("opq", turned=True),
+    "rq": _sums("rq", ResidualQuantizer, "RQ", measured=range(29), rows=ResidualQuantizer.ROWS),
+    "aq": _sums("aq", AdditiveQuantizer, "LSQ", measured=range(9), rows=AdditiveQuantizer.ROWS),
     **{f"sq{bits}": _components(f"sq{bits}", ScalarQuantizer, bits, "pca", f"SQ{bits}") for bits in (4, 6, 8)},
     **{
         f"turboquant{bits}": _components(
@@ -153,4 +179,23 @@ KINDS: dict[str, Kind] = {
     },
     "lsh": _signs(learned=False),
     "itq": _signs(learned=True),
+}
+
+ARENA: dict[str, Kind] = {
+    "pq": _plain,
+    "pca+pq": _products("pca+pq", turned=False, each=6),
+    "opq": _products("opq", turned=True, each=6),
+    "sq4": KINDS["sq4"],
+    "sq8": KINDS["sq8"],
+    "lsh": KINDS["lsh"],
+    "itq": KINDS["itq"],
+    **{f"rabitq{bits}": _components(f"rabitq{bits}", RaBitQ, bits, "random", "", 8) for bits in (1, 2, 3, 4)},
+    **{f"turboquant{bits}": _components(f"turboquant{bits}", TurboQuant, bits, "random", "", 4) for bits in (2, 3, 4)},
+    **{
+        f"turboprod{bits}": _components(f"turboprod{bits}", TurboQuantProduct, bits, "random", "", 8)
+        for bits in (2, 3, 4)
+    },
+    **{f"eden{bits}": _components(f"eden{bits}", EDEN, bits, "random", "", 8) for bits in (2, 3, 4)},
+    "rq": _sums("rq", ResidualQuantizer, "RQ", measured=(16, 28, 60), rows=ResidualQuantizer.ROWS),
+    "aq": _sums("aq", AdditiveQuantizer, "LSQ", measured=(16,), rows=AdditiveQuantizer.ROWS),
 }

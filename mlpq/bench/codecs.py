@@ -50,12 +50,12 @@ class Setting:
     nprobe: int
 
     @classmethod
-    def of(cls, name: str, queries: int, limit: int | None) -> Setting:
-        """Load the first `limit` vectors and the first `queries` queries of a data set."""
+    def of(cls, name: str, queries: int, limit: int | None, trained: int = TRAINED) -> Setting:
+        """Load the first `limit` vectors and the first `queries` queries of a data set; train on at most so many."""
         ds, few = load_dataset(name, limit=limit), slice(queries)
         ds = replace(ds, xq=ds.xq[few], gt=ds.gt[few], distances=ds.distances[few], query_labels=None)
         cells = CELLS[name] if name in CELLS and limit is None else (*levels(ds), NPROBE)
-        return cls(ds, ds.xb[sample(len(ds.xb), TRAINED, 0)], *cells)
+        return cls(ds, ds.xb[sample(len(ds.xb), trained, 0)], *cells)
 
 
 def codecs(args: argparse.Namespace) -> None:
@@ -103,8 +103,10 @@ class Ours:
         codec = case.make and case.make()
         self.setting, self.name = setting, repr(codec) if codec else f"m={case.ours['m']}, nbits=8"
         self.name = self.name.replace(", trained=False", "").replace(", seed=0", "")
-        self.name = f"{self.name}, pca_dim={case.dim}, rotation={case.ours['rotation']!r}"
-        arguments: dict[str, Any] = {"pca_dim": case.dim, "metric": setting.ds.metric, "codec": codec, **case.ours}
+        if turned := case.ours.get("rotation"):
+            self.name = f"{self.name}, pca_dim={case.dim}, rotation={turned!r}"
+        arguments: dict[str, Any] = {"metric": setting.ds.metric, "codec": codec, **case.ours}
+        arguments |= {"pca_dim": case.dim} if turned else {}
         self.index = MultiLevelPQ(setting.ds.d, setting.n_inner, setting.n_outer, **arguments)
 
     def train(self) -> None:
@@ -211,7 +213,7 @@ def _derived(row: Row, n: int, nq: int) -> Row:
         return row
     fixed = row["total"] - n * row["per_vector"]
     bytes_ = {"fixed": fixed, "at_n": row["total"] / n, "at_many": row["per_vector"] + fixed / MANY}
-    return row | bytes_ | {"qps": nq / median(row["seconds"])}
+    return row | bytes_ | ({"qps": nq / median(row["seconds"])} if "seconds" in row else {})
 
 
 def estimate(row: Row, found: list[Row]) -> Row:

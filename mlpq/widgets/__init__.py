@@ -1,5 +1,6 @@
 """Explorers: figures with controls, alive in a notebook and in the rendered book. See `base.py`."""
 
+from mlpq.widgets.arena import Arena
 from mlpq.widgets.base import Explorer
 from mlpq.widgets.bytes import Bytes
 from mlpq.widgets.codebook import Codebook
@@ -23,9 +24,11 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     Frontier,
     Bytes,
     Rotation,
+    Arena,
 )
 __all__ = [
     "EXPLORERS",
+    "Arena",
     "Bytes",
     "Codebook",
     "Codec",
