@@ -24,6 +24,7 @@ PARTS = {  # of the pipeline, by chapter
     "bytes": ["lists"],
     "choosing": ["cells", "codes"],
     "what-to-use": ["cells", "codes", "rerank"],
+    "embeddings": ["vectors", "query", "residuals", "codes"],
 }
 BUTTON = {
     "type": "javascript",
