@@ -77,8 +77,15 @@ def test_only_answers_in_words_are_not_compared() -> None:
                 assert not re.search("recall|memory|nbytes", cell.source), path.name
 
 
-OWN = {"tour": 100, "multi-level-search": 100, "comparison": 101, "bytes": 100, "choosing": 101, "what-to-use": 100}
-OWN |= {"embeddings": 101}
+OWN = {
+    "tour": 100,
+    "multi-level-search": 100,
+    "comparison": 101,
+    "bytes": 100,
+    "choosing": 101,
+    "what-to-use": 100,
+    "embeddings": 101,
+}
 FIXED = re.compile("recorded|784")  # cells that read recordings of Fashion-MNIST, or name its dimension
 
 

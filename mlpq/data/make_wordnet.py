@@ -136,7 +136,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=named.cache_folder(), help="of the file; %(default)s")
     parser.add_argument("--embedded", action="store_true", help="also make the set that the package holds")
-    parser.add_argument("--words", type=Path, metavar="FILE", help="only embed the first words of the queries, to a .npz")
+    parser.add_argument(
+        "--words", type=Path, metavar="FILE", help="only embed the first words of the queries, to a .npz"
+    )
     given = parser.parse_args()
     if given.words:
         make_words(given.words)
