@@ -25,9 +25,9 @@ PARTS = {  # of the pipeline, by chapter
     "choosing": ["cells", "codes"],
     "what-to-use": ["cells", "codes", "rerank"],
     "rotations": ["vectors", "codes"],
-    "graphs": ["cells", "lists", "scan"],
     "sums-of-codewords": ["codes", "tables"],
     "codes-without-training": ["codes", "scan", "rerank"],
+    "graphs": ["cells", "lists", "scan"],
     "embeddings": ["vectors", "query", "residuals", "codes"],
 }
 BUTTON = {
