@@ -40,7 +40,7 @@ class Rotation(Explorer):
     caption = (
         f"Recorded on {{dataset}}: product quantizers of 8 bits trained on {{n:,}} vectors of {{d}} dimensions, which are then "
         f"searched by code. Variance and loss are those of the first {NQ:,} queries, as shares of their whole variance. The "
-        "bars below show the recall on all axes at the same m."
+        "lowest bars show the recall on all axes at the same m."
     )
 
     axes = traitlets.Unicode("as they are").tag(sync=True)
