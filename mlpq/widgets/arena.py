@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import hypot
 from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar
@@ -96,7 +97,7 @@ def _said(found: list[tuple[float, float, Row]], reads: int) -> str:
     said = f"Of the trained codes {_named(trained)}, of the others {_named(plain)}, {how}."
     if trained is None or plain is None:
         return said
-    gap, both = trained[0] - plain[0], max(trained[1], plain[1])
+    gap, both = trained[0] - plain[0], hypot(trained[1], plain[1])
     if abs(gap) <= both:
         return f"{said} Too close to tell apart."
     return f"{said} {'Training' if gap > 0 else 'No training'} wins by {abs(gap):.3f}."
