@@ -68,9 +68,9 @@ def test_recorded_points_come_out_again(words: mlpq.Dataset) -> None:
         assert {*stored["answers"], *stored["true"]} <= set(record["shared"]["texts"])
 
 
-@pytest.mark.parametrize("chapter", ["tour", "embeddings"])
-def test_figure_shows_the_point(opened: Opened, chapter: str) -> None:
-    explorer, model = opened(chapter, "meaning"), widgets.Meaning(RECORDED)
+@pytest.mark.parametrize(("chapter", "m", "nbits"), [("tour", 8, 8), ("embeddings", 24, 4)])
+def test_figure_shows_the_point(opened: Opened, chapter: str, m: int, nbits: int) -> None:
+    explorer, model = opened(chapter, "meaning"), widgets.Meaning(RECORDED, m=m, nbits=nbits)
     names = model.data["shared"]["texts"]
     for query, nprobe in (("Brie", 1), ("cream soda", 16)):
         model.query, model.nprobe = query, nprobe
