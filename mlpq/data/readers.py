@@ -93,8 +93,7 @@ def mapped(path: str | os.PathLike[str], known: bool = False) -> _check.Array:
 
 
 def _npy(path: Path) -> _check.Array:
-    vectors: _check.Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return vectors
+    return np.asanyarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 def _read_npy(path: Path, limit: int | None) -> Arrays:
@@ -154,10 +153,7 @@ def _keys(names: list[str]) -> tuple[str, str | None]:
 
 
 def _vecs(path: Path, checked: int | None) -> _check.Array:
-    """Map the corpus-texmex layout: each vector is its dimension as int32, then that many float32 or uint8.
-
-    The dimensions of so many are checked, or of all.
-    """
+    """Map the corpus-texmex layout, each vector after its dimension as int32; so many of these are checked, or all."""
     item = VECS[path.suffix]
     size = path.stat().st_size
     if size < 4:
@@ -170,8 +166,7 @@ def _vecs(path: Path, checked: int | None) -> _check.Array:
     rows = np.memmap(path, np.dtype([("d", "<i4"), ("x", item, (d,))]), "r")
     if (wrong := np.flatnonzero(rows["d"][:checked] != d)).size:
         raise ValueError(f"vector {wrong[0]} has another dimension than the first ({d})")
-    vectors: _check.Array = rows["x"]
-    return vectors
+    return np.asanyarray(rows["x"])
 
 
 def _read_vecs(path: Path, limit: int | None) -> Arrays:
