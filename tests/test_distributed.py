@@ -213,6 +213,17 @@ def test_killed_at_any_moment(tmp_path: Path, by: building.By) -> None:
     assert not list((tmp_path / "built").glob(".*.part")) + list((tmp_path / "built").glob("piece*"))
 
 
+def test_killed_when_all_was_routed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the shards were made of is removed by the next build."""
+    monkeypatch.setattr(plan, "PIECE", 1000 * WIDTH)
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "_clear", lambda *_: None)
+        distributed.build([X], mlpq.MultiLevelPQ(24, **HOW), tmp_path, by="cell")
+    assert len(list(tmp_path.glob("piece*"))) == 5
+    agree(distributed.build([X], index := mlpq.MultiLevelPQ(24, **HOW), tmp_path, by="cell"), single(X, index))
+    assert not list(tmp_path.glob("piece*"))
+
+
 def test_shards_that_are_lost(tmp_path: Path) -> None:
     parts, index = three_parts(tmp_path), mlpq.MultiLevelPQ(24, **HOW)
     sh = distributed.build(parts, index, tmp_path / "built")
@@ -231,7 +242,7 @@ def test_shards_that_are_lost(tmp_path: Path) -> None:
 def test_routed_queries_go_only_where_their_cells_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "PIECE", 500 * WIDTH)
     sh = distributed.build([X], mlpq.MultiLevelPQ(24, **HOW), tmp_path, by="cell")
-    sizes = [len(work._kept(path, os.stat(path).st_mtime_ns).order) for path in sh.paths]
+    sizes = [mlpq.MultiLevelPQ.load(path).ntotal for path in sh.paths]
     assert len(sizes) == 10
     assert max(sizes) < 1200
     asked = sum(len(rows) for rows in sh._wanted(XQ, 1))

@@ -22,7 +22,7 @@ from mlpq.bench.cases import ARENA, BUDGETS, Case, contest
 from mlpq.bench.codecs import Ours, Setting
 from mlpq.bench.setting import K, machine
 from mlpq.bench.store import Record, Store, load, source
-from mlpq.judge.evaluate import markdown_table, recall_interval
+from mlpq.judge.evaluate import in_sight, recall_interval
 from mlpq.judge.tuning import Row
 
 TRAINED = 25_600  # rows: a hundred for each of 256 codewords
@@ -58,12 +58,10 @@ def arena(args: argparse.Namespace) -> None:
 
 
 def _facts(setting: Setting) -> Record:
-    """Return what is the same in all rows of a data set."""
+    """Return what is the same in all rows of a data set, the bytes of an original among them."""
     ds = setting.ds
     whole = bool((ds.xb[:100] == np.rint(ds.xb[:100])).all())
-    cells = {"n_inner": setting.n_inner, "n_outer": setting.n_outer, "nprobe": setting.nprobe}
-    facts = {"n": len(ds.xb), "d": ds.d, "metric": ds.metric, "trained": len(setting.xt)}
-    return facts | cells | {"original": ds.d * (1 if whole else 4)}
+    return setting.facts() | {"original": ds.d * (1 if whole else 4)}
 
 
 def _key(dataset: str, case: Case) -> str:
@@ -112,12 +110,10 @@ def _best(I: np.ndarray, gt: np.ndarray) -> np.ndarray:
 
 def _visited(ours: Ours, setting: Setting) -> Record:
     """Return how many codes a query is compared with, on average, and the share of true neighbours in other cells."""
-    index, true = ours.index, setting.ds.gt[:, :K]
+    index = ours.index
     x = _check.matrix(setting.ds.xq, "xq", index.d, metric=index.metric)
-    probes = index._probe(index._turned(x), setting.nprobe, None)
-    cells = index.lists.cells_of(index.lists.rows_of(true.ravel().astype(np.int64))).reshape(true.shape)
-    missed = ~(cells[:, :, None] == probes[:, None, :]).any(axis=2)
-    return {"scanned": float(index.lists.sizes[probes].sum(axis=1).mean()), "coarse": float(missed.mean())}
+    visited, probes = in_sight(index, x, setting.ds.gt[:, :K].astype(np.int64), setting.nprobe)
+    return {"scanned": float(index.lists.sizes[probes].sum(axis=1).mean()), "coarse": float((~visited).mean())}
 
 
 def rows(path: str) -> list[Row]:
@@ -142,16 +138,8 @@ def _read(row: Row, facts: Record) -> Row:
 
 def report(path: str) -> str:
     """Return one table for each data set as Markdown, with notes."""
-    record, found = load(path), rows(path)
-    if not found:
-        return f"{path}: no row is measured yet"
-    parts = []
-    for name, facts in record["sets"].items():
-        own = sorted((row for row in found if row["dataset"] == name), key=_order)
-        title = f"{name}: {facts['n']:,} vectors, trained on {facts['trained']:,}; {facts['n_inner']} cells, "
-        title += f"nprobe {facts['nprobe']}; threads: {record['about']['threads']}"
-        parts += [title, markdown_table([_cells(row) for row in own])] if own else []
-    return "\n\n".join([*parts, f"- {ABSENT}"])
+    told = codecs.tables(path, rows(path), _order, _cells)
+    return f"{told}\n\n- {ABSENT}" if told else f"{path}: no row is measured yet"
 
 
 def _order(row: Row) -> tuple[int, int]:
@@ -160,16 +148,8 @@ def _order(row: Row) -> tuple[int, int]:
 
 def _cells(row: Row) -> dict[str, str]:
     """Return the cells of one row of a table."""
-    columns = ["code + id", "fixed, kB", "total", "total at 10^7", "distortion", "recall@10"]
-    columns += [*(f"r = {r}" for r in READS), "train, CPU s", "encode, CPU s"]
-    named = {"size": str(row["size"]), "codec": row["codec"], "index": row["index"]} | dict.fromkeys(columns, "")
+    named = codecs.counted(row, row["index"], (*(f"r = {r}" for r in READS), "train, CPU s", "encode, CPU s"))
     if "recall" not in row:
-        about = f", about {row['hours']:.1f} h" if "hours" in row else ""
-        return named | {"recall@10": f"not measured{about}"}
+        return named
     reranked = {f"r = {r}": f"{row['reranked'][str(r)][0]:.3f}" for r in READS}
-    return named | reranked | {
-        "code + id": str(row["per_vector"]), "fixed, kB": f"{row['fixed'] / 1e3:,.0f}", "total": f"{row['at_n']:.1f}",
-        "total at 10^7": f"{row['at_many']:.1f}", "recall@10": f"{row['recall']:.3f} ± {row['interval']:.3f}",
-        "distortion": f"{row['distortion']:.4g}", "train, CPU s": f"{row['train_cpu_s']:.1f}",
-        "encode, CPU s": f"{row['encode_cpu_s']:.1f}",
-    }  # fmt: skip
+    return named | reranked | {f"{what}, CPU s": f"{row[f'{what}_cpu_s']:.1f}" for what in ("train", "encode")}

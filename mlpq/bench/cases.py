@@ -181,6 +181,7 @@ KINDS: dict[str, Kind] = {
     "itq": _signs(learned=True),
 }
 
+LEARNED = ("pq", "pca+pq", "opq", "itq", "rq", "aq")  # codecs that learn codebooks, or a turn of their own
 ARENA: dict[str, Kind] = {
     "pq": _plain,
     "pca+pq": _products("pca+pq", turned=False, each=6),

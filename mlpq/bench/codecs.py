@@ -57,6 +57,11 @@ class Setting:
         cells = CELLS[name] if name in CELLS and limit is None else (*levels(ds), NPROBE)
         return cls(ds, ds.xb[sample(len(ds.xb), trained, 0)], *cells)
 
+    def facts(self) -> Record:
+        """Return what is the same in all rows of the data set."""
+        cells = {"n_inner": self.n_inner, "n_outer": self.n_outer, "nprobe": self.nprobe}
+        return {"n": len(self.ds.xb), "d": self.ds.d, "metric": self.ds.metric, "trained": len(self.xt)} | cells
+
 
 def codecs(args: argparse.Namespace) -> None:
     """Measure what the file still lacks.
@@ -73,17 +78,10 @@ def codecs(args: argparse.Namespace) -> None:
     store = Store(args.output, about, ("sets", "rows"))
     for name in args.datasets:
         setting = Setting.of(name, args.queries, args.limit)
-        ds = setting.ds
-        cells = {"n_inner": setting.n_inner, "n_outer": setting.n_outer, "nprobe": setting.nprobe}
-        store.section("sets")[name] = {
-            "n": len(ds.xb),
-            "d": ds.d,
-            "metric": ds.metric,
-            "trained": len(setting.xt),
-        } | cells
+        store.section("sets")[name] = setting.facts()
         lacking = [
             (case, side)
-            for case in cases(ds.d)
+            for case in cases(setting.ds.d)
             for side in SIDES
             if case.codec in args.codecs and _key(name, case, side) not in store.section("rows")
         ]
@@ -234,18 +232,30 @@ def estimate(row: Row, found: list[Row]) -> Row:
 
 def report(path: str) -> str:
     """Return one table for each data set as Markdown, with notes."""
-    record, found = load(path), rows(path)
-    if not found:
-        return f"{path}: no row is measured yet"
-    parts = []
-    for name, facts in record["sets"].items():
-        own = sorted((row for row in found if row["dataset"] == name), key=_order)
+    return tables(path, rows(path), _order, _cells, _notes) or f"{path}: no row is measured yet"
+
+
+def tables(
+    path: str,
+    found: list[Row],
+    order: Callable[[Row], Any],
+    cells: Callable[[Row], dict[str, str]],
+    notes: Callable[[list[Row], int], list[str]] = lambda own, d: [],
+) -> str:
+    """Return one table for each data set of a record that has rows, with a title, and below it notes on rows and d."""
+    record, parts = load(path), []
+    for name, facts in record["sets"].items() if found else ():
+        own = sorted((row for row in found if row["dataset"] == name), key=order)
         title = f"{name}: {facts['n']:,} vectors, trained on {facts['trained']:,}; {facts['n_inner']} cells, "
         title += f"nprobe {facts['nprobe']}; threads: {record['about']['threads']}"
-        notes = sorted({f"- Faiss's index for {row['codec']}: {row['note']}" for row in own if row["note"]})
-        notes += _lacking(own, facts["d"])
-        parts += [title, markdown_table([_cells(row) for row in own]), *(["\n".join(notes)] if notes else [])]
+        said = "\n".join(notes(own, facts["d"]))
+        parts += [title, markdown_table([cells(row) for row in own]), *([said] if said else [])] if own else []
     return "\n\n".join(parts)
+
+
+def _notes(own: list[Row], d: int) -> list[str]:
+    notes = sorted({f"- Faiss's index for {row['codec']}: {row['note']}" for row in own if row["note"]})
+    return notes + _lacking(own, d)
 
 
 def _lacking(own: list[Row], d: int) -> list[str]:
@@ -264,11 +274,18 @@ def _order(row: Row) -> tuple[int, int, int]:
 
 def _cells(row: Row) -> dict[str, str]:
     """Return the cells of one row of a table."""
-    empty = dict.fromkeys(
-        ("code + id", "fixed, kB", "total", "total at 10^7", "distortion", "recall@10", "queries/s", "train, s",
-         "encode, s"), "",
-    )  # fmt: skip
-    named = {"size": str(row["size"]), "codec": row["codec"], "index": f"{row['side']} {row['index']}"} | empty
+    named = counted(row, f"{row['side']} {row['index']}", ("queries/s", "train, s", "encode, s"))
+    if "recall" not in row:
+        return named
+    return named | {
+        "queries/s": f"{row['qps']:,.0f}", "train, s": f"{row['train_s']:.1f}", "encode, s": f"{row['encode_s']:.1f}",
+    }  # fmt: skip
+
+
+def counted(row: Row, index: str, more: tuple[str, ...]) -> dict[str, str]:
+    """Return the cells that all tables of codecs have, of one row, and behind them `more` that are still empty."""
+    columns = ("code + id", "fixed, kB", "total", "total at 10^7", "distortion", "recall@10", *more)
+    named = {"size": str(row["size"]), "codec": row["codec"], "index": index} | dict.fromkeys(columns, "")
     if "recall" not in row:
         about = f", about {row['hours']:.1f} h" if "hours" in row else ""
         return named | {"recall@10": f"not measured{about}"}
@@ -276,5 +293,4 @@ def _cells(row: Row) -> dict[str, str]:
         "code + id": str(row["per_vector"]), "fixed, kB": f"{row['fixed'] / 1e3:,.0f}", "total": f"{row['at_n']:.1f}",
         "total at 10^7": f"{row['at_many']:.1f}", "recall@10": f"{row['recall']:.3f} ± {row['interval']:.3f}",
         "distortion": "" if row["distortion"] is None else f"{row['distortion']:.4g}",
-        "queries/s": f"{row['qps']:,.0f}", "train, s": f"{row['train_s']:.1f}", "encode, s": f"{row['encode_s']:.1f}",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -71,18 +72,18 @@ def build(
     return Shards(folder, client)
 
 
-class alone(FileLock):
-    """Holds a folder against other builds; a process that is killed lets it go."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / LOCK, timeout=0)
-
-    def __enter__(self) -> alone:
-        try:
-            self.acquire()
-        except Timeout:
-            raise ValueError(f"another build is at work in {str(Path(self.lock_file).parent)!r}") from None
-        return self
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a folder against other builds; a process that is killed lets it go."""
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"another build is at work in {str(folder)!r}") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def training_rows(index: MultiLevelPQ, n: int) -> Array:
@@ -91,12 +92,12 @@ def training_rows(index: MultiLevelPQ, n: int) -> Array:
     These are 256 for each inner cell or for each codeword of all owners, whichever is more; with a codec at least as many
     as it is trained on. Where there are no more rows, all of them.
     """
-    owners = {"global": 1, "outer": index.clusters.n_outer, "inner": index.clusters.n_inner}
-    most = POINTS_PER_CENTROID * index.clusters.n_inner
-    most = max(
-        most, RESIDUALS if index.codec is not None else POINTS_PER_CENTROID * 2**index.nbits * owners[index.codebooks]
-    )
-    return sample(n, most, index.seed)
+    if index.codec is None:
+        owners = {"global": 1, "outer": index.clusters.n_outer, "inner": index.clusters.n_inner}
+        coded = POINTS_PER_CENTROID * 2**index.nbits * owners[index.codebooks]
+    else:
+        coded = RESIDUALS
+    return sample(n, max(POINTS_PER_CENTROID * index.clusters.n_inner, coded), index.seed)
 
 
 def _begin(plan: Plan, folder: Path) -> None:
@@ -123,9 +124,10 @@ def _gathered(sources: Sequence[Source], parts: Sequence[Part], rows: Array, cli
 def _fill(folder: Path, plan: Plan, sources: Sequence[Source], client: Any) -> None:
     """Write all shards that are not there."""
     shards = [folder / name for name in plan.shards]
-    if all(path.is_file() for path in shards):
-        return
     pieces = [folder / name for name in plan.encoded]
+    if all(path.is_file() for path in shards):
+        _clear(pieces, shards)
+        return
 
     def tasks() -> Iterator[tuple[Source, Piece, str, str]]:
         for piece, path in zip(plan.pieces, pieces, strict=True):
@@ -149,5 +151,10 @@ def _route(folder: Path, pieces: Sequence[Path], shards: Sequence[Path], client:
     lacking = [i for i, path in enumerate(shards) if not path.is_file()]
     for _ in done(client, routed, [(paths, *cuts[i : i + 2], model, str(shards[i])) for i in lacking]):
         pass
-    for path in pieces:
-        path.unlink()
+    _clear(pieces, shards)
+
+
+def _clear(pieces: Sequence[Path], shards: Sequence[Path]) -> None:
+    """Remove what the shards were routed from, also what a process left that was killed meanwhile."""
+    for path in set(pieces) - set(shards):
+        path.unlink(missing_ok=True)

@@ -63,10 +63,11 @@ class Shards:
         Raises:
             ValueError, TypeError, RuntimeError: as in `MultiLevelPQ.search`; a client without workers.
         """
-        D, I = self.model.search(xq, k, nprobe=nprobe, rerank=rerank)  # of nothing: checks all arguments
+        self.model.search(xq, k, nprobe=nprobe, rerank=rerank)  # of nothing: checks all arguments
         xq = _check.matrix(xq, "xq", self.model.d, least=0)
         shortlist = max(1, rerank) * k
-        offers = [np.full((len(xq), shortlist), fill) for fill in (-1, D.ravel()[:1].sum(), np.inf, np.inf)]
+        worst = -np.inf if self.model.metric == "ip" else np.inf
+        offers = [np.full((len(xq), shortlist), fill) for fill in (-1, worst, np.inf, np.inf)]
         self.missing, wanted = [], self._wanted(xq, nprobe)
         for number, answer in self._asked(xq, wanted, (k, nprobe, rerank)):
             if isinstance(answer, str):

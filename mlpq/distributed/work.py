@@ -22,7 +22,6 @@ from mlpq.search.visits import Originals
 T = TypeVar("T")
 
 AHEAD = 2  # pieces of work that each worker has before it: enough to keep it busy, and no more of an array is sent
-TRIES = 3  # of workers that die at the same piece
 
 
 def workers(client: Any) -> list[str]:
@@ -47,7 +46,7 @@ def done(client: Any, work: Callable[..., T], tasks: Iterable[tuple[Any, ...]]) 
     try:
         for number, task in enumerate(tasks):
             ahead = AHEAD * len(workers(client))
-            future = client.submit(work, *task, pure=False, retries=TRIES)
+            future = client.submit(work, *task, pure=False)
             numbers[future.key] = number, future
             queue.add(future)
             if len(numbers) >= ahead:
@@ -104,45 +103,38 @@ def routed(paths: list[str], start: int, stop: int, model: str, path: str) -> in
     return len(order)
 
 
-class Shard:
-    """A shard in memory; its originals stay in the file."""
+def offered(index: MultiLevelPQ, xq: FloatMatrix, k: int, nprobe: int, rerank: int) -> tuple[Array, ...]:
+    """Return what one shard has to offer for each query.
 
-    def __init__(self, path: str) -> None:
-        self.index = MultiLevelPQ.load(path, mmap=True)
-        self.order = np.argsort(self.index.lists.ids)
-
-    def ask(self, xq: FloatMatrix, k: int, nprobe: int, rerank: int) -> tuple[Array, Array, Array, Array]:
-        """Return what this shard has to offer for each query.
-
-        Returns:
-            I (nq, s) ids of its best s = max(1, rerank) * k by code, and -1; D (nq, s), what search calls their distances;
-            and by what they are compared, in float64: by code, and with rerank by the originals, (nq, s) each.
-        """
-        index, width = self.index, max(1, rerank) * k
-        D, I = index.search(xq, width, nprobe=nprobe)
-        some, found = np.flatnonzero(I.ravel() >= 0), index.lists.ids[self.order]
-        rows, queries = self.order[np.searchsorted(found, I.ravel()[some])], some // width
-        ip = index.metric == "ip"
-        x, factors = balanced(_check.matrix(xq, "xq", index.d, metric=index.metric), index.clusters.inner_centroids, ip)
-        scanner = Scanner(index.lists, index.clusters.inner_centroids, index._coder, index._turned(x), ip, None)
-        by_code = np.full(I.shape, np.inf)
-        by_code.ravel()[some] = scanner.exact(queries, rows)
-        exact = by_code
-        if rerank:
-            exact = np.full(I.shape, np.inf)
-            exact.ravel()[some] = Originals(x, index.lists.original, ip).exact(queries, rows)
-            D = (exact * factors).astype(np.float32)
-        return I, D, by_code, exact
+    Returns:
+        I (nq, s) ids of its best s = max(1, rerank) * k by code, and -1; D (nq, s), what search calls their distances; and
+        by what they are compared, in float64: by code, and with rerank by the originals, (nq, s) each.
+    """
+    width, ip, centroids = max(1, rerank) * k, index.metric == "ip", index.clusters.inner_centroids
+    D, I = index.search(xq, width, nprobe=nprobe)
+    some = np.flatnonzero(I.ravel() >= 0)
+    rows, queries = index.lists.rows_of(I.ravel()[some]), some // width
+    x, factors = balanced(_check.matrix(xq, "xq", index.d, metric=index.metric), centroids, ip)
+    scanner = Scanner(index.lists, centroids, index._coder, index._turned(x), ip, None)
+    by_code = np.full(I.shape, np.inf)
+    by_code.ravel()[some] = scanner.exact(queries, rows)
+    exact = by_code
+    if rerank:
+        exact = np.full(I.shape, np.inf)
+        exact.ravel()[some] = Originals(x, index.lists.original, ip).exact(queries, rows)
+        D = (exact * factors).astype(np.float32)
+    return I, D, by_code, exact
 
 
 @cache
-def _kept(path: str, mark: int) -> Shard:
-    return Shard(path)
+def _kept(path: str, mark: int) -> MultiLevelPQ:
+    """Return the index in a file, which stays in memory; its originals stay in the file."""
+    return MultiLevelPQ.load(path, mmap=True)
 
 
 def asked(path: str, xq: FloatMatrix, k: int, nprobe: int, rerank: int) -> tuple[Array, ...] | str:
     """Return what a shard answers, which stays in memory from now on; or what is wrong with its file."""
     try:
-        return _kept(path, Path(path).stat().st_mtime_ns).ask(xq, k, nprobe, rerank)
+        return offered(_kept(path, Path(path).stat().st_mtime_ns), xq, k, nprobe, rerank)
     except (OSError, ValueError) as error:
         return str(error)

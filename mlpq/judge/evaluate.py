@@ -264,14 +264,10 @@ def error_decomposition(
     k, rerank = _check.integer(k, "k", 1), _check.integer(rerank, "rerank", 0)
     nprobe = min(_check.integer(nprobe, "nprobe", 1), index.clusters.n_inner)
     x, true = _check.matrix(xq, "xq", index.d, metric=index.metric), _check.ids(gt, "gt")[:, :k]
-    rows = index.lists.rows_of(true.ravel())
-    if (rows < 0).any():
-        raise ValueError(f"gt must hold ids of the index; {true.ravel()[rows < 0][0]} is none")
+    visited, _ = in_sight(index, x, true, nprobe, n_outer_probe)
     search = partial(index.search, x, nprobe=nprobe, n_outer_probe=n_outer_probe)
     _, I = search(k, rerank=rerank)
     found = _found(I, true, k, k)
-    probes = index._probe(index._turned(x), nprobe, n_outer_probe)
-    visited = (index.lists.cells_of(rows).reshape(true.shape)[:, :, None] == probes[:, None, :]).any(axis=2)
     listed = visited
     if rerank:
         r = min(rerank * k, index.ntotal)
@@ -282,6 +278,17 @@ def error_decomposition(
         "quantization": float((listed & ~found).mean()),
         "shortlist": float((visited & ~listed).mean()),
     }
+
+
+def in_sight(
+    index: MultiLevelPQ, x: FloatMatrix, true: IdMatrix, nprobe: int, n_outer_probe: int | None = None
+) -> tuple[npt.NDArray[np.bool_], IdMatrix]:
+    """Return whether the cells of true neighbours (nq, k) are probed by queries x (nq, d), and the probes (nq, nprobe)."""
+    rows = index.lists.rows_of(true.ravel())
+    if (rows < 0).any():
+        raise ValueError(f"gt must hold ids of the index; {true.ravel()[rows < 0][0]} is none")
+    probes = index._probe(index._turned(x), nprobe, n_outer_probe)
+    return (index.lists.cells_of(rows).reshape(true.shape)[:, :, None] == probes[:, None, :]).any(axis=2), probes
 
 
 def markdown_table(rows: Sequence[Mapping[str, str]]) -> str:

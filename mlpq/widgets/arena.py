@@ -11,14 +11,13 @@ from typing import ClassVar
 import traitlets
 
 from mlpq.bench import arena
-from mlpq.bench.cases import BUDGETS
+from mlpq.bench.cases import BUDGETS, LEARNED
 from mlpq.bench.setting import K
 from mlpq.data.datasets import Dataset
 from mlpq.judge.tuning import Row
 from mlpq.widgets.base import Control, Explorer, Point
 
 RECORDED = Path(__file__).parents[2] / "book" / "recorded" / "contest.json"
-TRAINED = ("pq", "pca+pq", "opq", "itq", "rq", "aq")  # codecs that learn codebooks, or a turn of their own
 READS = (0, *arena.READS)
 
 
@@ -61,7 +60,7 @@ class Arena(Explorer):
             "recalls": [round(value, 4) for value, *_ in found],
             "kb": [round(row["read"][reads] / 1e3, 1) for row in table],
             "codecs": [row["codec"] for row in table],
-            "learns": ["codebooks or turn" if row["codec"] in TRAINED else "mean or range" for row in table],
+            "learns": ["codebooks or turn" if row["codec"] in LEARNED else "mean or range" for row in table],
             "bytes": [str(row["per_vector"]) for row in table],
             "many": [f"{row['at_many']:.1f}" for row in table],
             "found": [f"{value:.3f} ± {interval:.3f}" for value, interval, _ in found],
@@ -92,8 +91,8 @@ def recall(row: Row, reads: int) -> tuple[float, float]:
 def _said(found: list[tuple[float, float, Row]], reads: int) -> str:
     """Say which codec finds most, which of those that learn next to nothing, and whether the queries tell them apart."""
     how = f"after reranking {reads * K} candidates" if reads else "by codes alone"
-    trained = next((one for one in found if one[2]["codec"] in TRAINED), None)
-    plain = next((one for one in found if one[2]["codec"] not in TRAINED), None)
+    trained = next((one for one in found if one[2]["codec"] in LEARNED), None)
+    plain = next((one for one in found if one[2]["codec"] not in LEARNED), None)
     said = f"Of the trained codes {_named(trained)}, of the others {_named(plain)}, {how}."
     if trained is None or plain is None:
         return said
