@@ -1,7 +1,6 @@
 """`python -m mlpq.bench arena`: that it goes on, that reranking is told right, which cases there are, and what is read."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,20 +12,11 @@ from mlpq.bench.cases import BUDGETS, ID, contest
 from mlpq.bench.sketch import TurboQuantProduct
 from mlpq.bench.store import load
 from tests.conftest import ROOT
+from tests.resumed import resumed
 
 CHOSEN = ("sq8", "pq")
-COMMAND = [
-    "arena",
-    "--datasets",
-    "fashion-mnist-20k",
-    "--limit",
-    "2000",
-    "--queries",
-    "50",
-    "--quiet",
-    "--threads",
-    "1",
-]
+COMMAND = ["arena", "--datasets", "fashion-mnist-20k", "--limit", "2000", "--queries", "50", "--quiet"]
+COMMAND += ["--threads", "1"]
 FILE = ROOT / "book" / "recorded" / "contest.json"
 
 
@@ -35,23 +25,8 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted at its fourth row, and went on."""
     path = tmp_path_factory.mktemp("arena") / "x.json"
     command = [*COMMAND, "--codecs", *CHOSEN, "--output", str(path)]
-    measured, left = arena._row, [3]
-
-    def interrupted(*arguments: Any) -> Any:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return measured(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arena, "_row", interrupted)
-        with pytest.raises(SystemExit) as stopped:
-            main(command)
-        assert stopped.value.code == 130
-        before = load(path)["rows"]
-        assert [row["size"] for row in before.values()] == [64, 64, 32]  # what matters most comes first
-    main(command)
-    assert load(path)["rows"].items() >= before.items()
+    before = resumed(arena, command, path, after=3, left=len([c for c in contest(784) if c.codec in CHOSEN]) - 3)
+    assert [row["size"] for row in before.values()] == [64, 64, 32]  # what matters most comes first
     return path
 
 

@@ -15,6 +15,7 @@ from mlpq.bench.__main__ import main
 from mlpq.bench.cases import FEW, ID, KINDS, SIZES, cases
 from mlpq.bench.store import load
 from tests.conftest import ROOT
+from tests.resumed import resumed
 
 CHOSEN = ("sq4", "sq8", "lsh")
 COMMAND = ["codecs", "--datasets", "fashion-mnist-20k", "--limit", "2000", "--queries", "50", "--runs", "1", "--quiet"]
@@ -30,26 +31,7 @@ def setting() -> codecs.Setting:
 def record(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was interrupted at its sixth row, and went on."""
     path = tmp_path_factory.mktemp("codecs") / "x.json"
-    command = [*COMMAND, "--codecs", *CHOSEN, "--output", str(path)]
-    measured, left = codecs._row, [5]
-
-    def interrupted(*arguments: Any) -> Any:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        return measured(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codecs, "_row", interrupted)
-        with pytest.raises(SystemExit) as stopped:
-            main(command)
-        assert stopped.value.code == 130
-        before = load(path)["rows"]
-        assert len(before) == 5
-        left[0] = 13  # what is left, and no row more
-        main(command)
-        assert left[0] == 0
-    assert load(path)["rows"].items() >= before.items()
+    resumed(codecs, [*COMMAND, "--codecs", *CHOSEN, "--output", str(path)], path, after=5, left=13)
     return path
 
 

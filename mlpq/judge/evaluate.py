@@ -239,15 +239,9 @@ def sweep(
 
 
 def error_decomposition(
-    index: MultiLevelPQ,
-    xq: npt.ArrayLike,
-    gt: npt.ArrayLike,
-    k: int,
-    nprobe: int,
-    *,
-    n_outer_probe: int | None = None,
-    rerank: int = 0,
-) -> dict[str, float]:
+    index: MultiLevelPQ, xq: npt.ArrayLike, gt: npt.ArrayLike, k: int, nprobe: int, *,
+    n_outer_probe: int | None = None, rerank: int = 0,
+) -> dict[str, float]:  # fmt: skip
     """Say why true neighbours are missing: the shares of the true k nearest that were found, and lost at each step.
 
     Args:
