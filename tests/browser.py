@@ -24,10 +24,12 @@ SHIFTS = """
     window.watch = new PerformanceObserver(list => window.shifts.push(...list.getEntries()));
     window.watch.observe({ type: "layout-shift", buffered: true });
 """
-SHIFTED = """async () => {
+SHIFTED = """async aside => {
     for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
-    const entries = [...window.shifts.splice(0), ...window.watch.takeRecords()];
-    return entries.reduce((sum, entry) => sum + entry.value, 0);
+    const there = ({ node }) => aside && (node?.nodeType === 1 ? node : node?.parentElement)?.closest(aside);
+    return [...window.shifts.splice(0), ...window.watch.takeRecords()]
+        .filter(entry => !entry.sources.length || !entry.sources.every(there))
+        .reduce((sum, entry) => sum + entry.value, 0);
 }"""
 
 
@@ -53,14 +55,14 @@ def arrive(page: Page, url: str, **options: Any) -> None:
     page.wait_for_function(SETTLED)
 
 
-def shifted(page: Page) -> float:
-    """Return the layout shift since the last call, that after a reader's input included."""
-    return float(page.evaluate(SHIFTED))
+def shifted(page: Page, *, aside: str | None = None) -> float:
+    """Return the layout shift since the last call outside a part of the page, that after a reader's input included."""
+    return float(page.evaluate(SHIFTED, aside))
 
 
-def serious_violations(page: Page, *, without: str = "", **options: Any) -> list[tuple[str, list[str]]]:
-    """What axe-core, with its options, calls serious or critical outside a part of the page, with the markup concerned."""
-    context = {"exclude": [[without]]} if without else None
+def serious_violations(page: Page, *, within: str = "", **options: Any) -> list[tuple[str, list[str]]]:
+    """What axe-core, with its options, calls serious or critical in parts of the page, with the markup concerned."""
+    context = {"include": [[within]]} if within else None
     found = Axe().run(page, context, {"resultTypes": ["violations"], **options}).response["violations"]
     bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
     return [(violation["id"], [node["html"][:120] for node in violation["nodes"]]) for violation in bad]

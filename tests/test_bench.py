@@ -21,7 +21,7 @@ from tests.conftest import ROOT
 ABOUT = {"dataset": "tiny", "threads": 2, "n": 100, "nq": 50}
 ENTRIES = catalogue.catalogue(4)
 # Rounds enough to be killed between two of them.
-COMPARE = [sys.executable, "-m", "mlpq.bench", "compare", "--runs", "20", "--queries", "100"]
+COMPARE = [sys.executable, "-m", "mlpq.bench", "compare", "--runs", "8", "--queries", "100"]
 COMPARE += ["--only", "mlpq .* m=8, 8-bit, global|,PQ8np"]
 
 
@@ -147,7 +147,7 @@ def test_a_killed_comparison_leaves_no_child_and_goes_on(tmp_path: Path) -> None
     assert not any(os.path.basename(name).endswith(".part") for name in before)
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     after = stored(path)
-    assert all(len(seconds) == 20 for seconds in after.values())
+    assert all(len(seconds) == 8 for seconds in after.values())
     assert all(after[name][: len(seconds)] == seconds for name, seconds in before.items())
     assert set(load(path)["engines"]) == {"mlpq 3 cells, m=8, 8-bit, global", "Faiss IVF3,PQ8np"}
     assert "Same parameters" in done.stdout

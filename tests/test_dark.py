@@ -16,12 +16,13 @@ from playwright.sync_api import Browser, Page
 
 from mlpq._style import NEUTRAL, PALETTE, RIGHT, WRONG
 from mlpq.bench.figure import COLORS
-from tests.browser import PAGES
+from tests.browser import PAGES, arrive
 from tests.conftest import ROOT
 
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 BRIGHT = 0.25  # luminance; that of a grey midway between black and white is 0.21
 SCALE = 2  # pixels of the page, either way, for one of the picture: areas count here, not strokes
+TALL = 16_000 * SCALE  # pixels of the page in one picture: more than 16,384 of the picture's are not drawn
 READY = "images => Promise.all(images.map(one => { one.loading = 'eager'; return one.decode(); }))"
 BLOCKS = "article :is(img, .mlpq-explorer, .cell_output .output, pre, table)"
 PLACES = """blocks => blocks.map(one => [one.outerHTML.slice(0, 200), one.getBoundingClientRect()]).map(
@@ -58,8 +59,8 @@ def seen(page: Page) -> Pixels:
     """Return the pixels of the whole page."""
     width, height = page.evaluate("[innerWidth, document.documentElement.scrollHeight]")
     parts = []
-    for top in range(0, height, 8000):
-        clip = {"x": 0, "y": top, "width": width, "height": min(8000, height - top)}
+    for top in range(0, height, TALL):
+        clip = {"x": 0, "y": top, "width": width, "height": min(TALL, height - top)}
         with Image.open(io.BytesIO(page.screenshot(full_page=True, clip=clip))) as picture:
             parts.append(np.asarray(picture.convert("RGB")))
     return np.concatenate(parts)
@@ -96,7 +97,7 @@ def bright(whole: Pixels, blocks: list[list[Any]]) -> list[str]:
 )
 def test_nothing_stands_in_a_bright_box(page: Page, html: Path, name: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto((html / f"{name}.html").as_uri(), wait_until="networkidle")
+    arrive(page, (html / f"{name}.html").as_uri())
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
     page.locator("article img").evaluate_all(READY)
     for _ in range(10):  # a busy machine may show what was there before, or move while it is looked at

@@ -30,6 +30,12 @@ def index(ds: mlpq.Dataset) -> mlpq.MultiLevelPQ:
     return mlpq.MultiLevelPQ(*LEVELS, **CODES, keep_originals=True).train(ds.xb).add(ds.xb)
 
 
+@pytest.fixture(scope="module")
+def index_of_texts(words: mlpq.Dataset) -> mlpq.MultiLevelPQ:
+    index = mlpq.MultiLevelPQ(384, 33, 6, m=8, nbits=4, metric="cosine", keep_originals=True)
+    return index.train(words.xb).add(words.xb)
+
+
 def compute(ds: mlpq.Dataset, *values: Any) -> base.Point:
     names = (control.name for control in widgets.Search.controls)
     return widgets.Search.compute(ds, **dict(zip(names, values, strict=True)))
@@ -102,13 +108,11 @@ def test_queries_are_the_first_of_their_classes(ds: mlpq.Dataset) -> None:
     ("query", "nprobe", "rerank"), [("eye", 1, 0), ("milk", 3, 2), ("moo", 33, 5), ("lock", 8, 20)]
 )
 def test_point_of_texts_is_what_search_and_decomposition_say(
-    words: mlpq.Dataset, query: str, nprobe: int, rerank: int
+    words: mlpq.Dataset, index_of_texts: mlpq.MultiLevelPQ, query: str, nprobe: int, rerank: int
 ) -> None:
     face, q = widgets.Search.face(words.name), QUERIES[query]
     point = face.compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
-    index = (
-        mlpq.MultiLevelPQ(384, 33, 6, m=8, nbits=4, metric="cosine", keep_originals=True).train(words.xb).add(words.xb)
-    )
+    index = index_of_texts
     x, gt = words.xq[q : q + 1], words.gt[q : q + 1]
     (D,), (I,) = index.search(x, 10, nprobe=nprobe, rerank=rerank)
     assert point["answers"] == [f"t{id_}" for id_ in I]
