@@ -78,7 +78,8 @@ def byte_table(ds: Dataset, m: int, nbits: int) -> Codes:
     pq = ProductQuantizer(ds.d, m, nbits).train(ds.xb[:NT])
     table = pq.distance_table(ds.xq[[QUERY]])[0]
     table = table - table.min(axis=1, keepdims=True)
-    return np.floor(table * (255 / table.max()) + 0.5).astype(np.uint8)
+    entries: Codes = np.floor(table * (255 / table.max()) + 0.5).astype(np.uint8)
+    return entries
 
 
 def describe(N: int, m: int, nbits: int, result: Mapping[str, Any] | None, on: Mapping[str, str]) -> Point:
