@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes rotation arena
 TEXTS := probe search frontier rotation arena
 
-.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs arena install clean
+.PHONY: book test lint notebooks recorded kernel latency picture bench compare sweep scale codecs arena install clean
 
 book: .venv/book
 	rm -rf _build
@@ -26,6 +26,9 @@ notebooks: .venv/book
 recorded: .venv/book
 	for name in $(EXPLORERS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name.json; done
 	for name in $(TEXTS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name-texts.json --texts; done
+
+kernel: .venv/test
+	$(BIN)/python -m tests.kernel book/recorded/kernel.json
 
 latency: .venv/test book
 	$(BIN)/python -m tests.latency book/recorded/latency.json

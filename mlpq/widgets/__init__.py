@@ -6,6 +6,7 @@ from mlpq.widgets.bytes import Bytes
 from mlpq.widgets.codebook import Codebook
 from mlpq.widgets.codec import Codec
 from mlpq.widgets.frontier import Frontier
+from mlpq.widgets.kernel import Kernel
 from mlpq.widgets.lloyd import Lloyd
 from mlpq.widgets.meaning import Meaning
 from mlpq.widgets.probe import Probe
@@ -25,6 +26,7 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     Bytes,
     Rotation,
     Arena,
+    Kernel,
 )
 __all__ = [
     "EXPLORERS",
@@ -34,6 +36,7 @@ __all__ = [
     "Codec",
     "Explorer",
     "Frontier",
+    "Kernel",
     "Lloyd",
     "Meaning",
     "Probe",

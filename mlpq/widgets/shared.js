@@ -1,6 +1,7 @@
 // What all explorers share: the control row, the sentence, the table, and asking the kernel for what is not recorded.
 // An explorer calls `explorer(build)`: build(figure, data, narrow) returns draw(point, values, words). One that needs no
 // recorded points gives `compute` as well: compute(values, data) returns a point, or { error: "what is wrong" }.
+// A draw that keeps something running has a function `stop`, called when its figure goes.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = new Set("svg g path circle rect line text title polyline".split(" "));
@@ -220,6 +221,7 @@ const show = (build, compute, { model, el }, choose) => {
   };
   const rebuild = () => {
     narrow = el.clientWidth < 480;
+    draw?.stop?.();
     figure.replaceChildren();
     draw = build(figure, data, narrow);
     update();
@@ -249,6 +251,7 @@ const show = (build, compute, { model, el }, choose) => {
   model.on("msg:custom", answered);
   return () => {
     watcher.disconnect();
+    draw.stop?.();
     controls.forEach((one) => one.stop());
     data.controls.forEach(({ name }) => model.off(`change:${name}`, update));
     model.off("msg:custom", answered);
