@@ -29,6 +29,7 @@ PARTS = {  # of the pipeline, by chapter
     "codes-without-training": ["codes", "scan", "rerank"],
     "graphs": ["cells", "lists", "scan"],
     "embeddings": ["vectors", "query", "residuals", "codes"],
+    "production": ["vectors", "codes", "lists", "rerank"],
 }
 BUTTON = {
     "type": "javascript",

@@ -5,6 +5,7 @@ from mlpq.widgets.base import Explorer
 from mlpq.widgets.bytes import Bytes
 from mlpq.widgets.codebook import Codebook
 from mlpq.widgets.codec import Codec
+from mlpq.widgets.drift import Drift
 from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.lloyd import Lloyd
 from mlpq.widgets.meaning import Meaning
@@ -25,6 +26,7 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     Bytes,
     Rotation,
     Arena,
+    Drift,
 )
 __all__ = [
     "EXPLORERS",
@@ -32,6 +34,7 @@ __all__ = [
     "Bytes",
     "Codebook",
     "Codec",
+    "Drift",
     "Explorer",
     "Frontier",
     "Lloyd",
