@@ -119,14 +119,14 @@ def _dimension(folder: Path) -> int:
 
 
 def _whole(choice: Record, sizes: Mapping[str, Record], n: int, folder: Path, threads: int) -> Record:
-    """Serve ten copies of the largest size in a process that may hold no more than the RAM: its memory, not its recall."""
+    """Serve ten copies of the largest size, for the memory that this takes, not for its recall."""
     file, row = folder / "copies.h5", sizes[str(n)]
     child = Child("copies", partial(Copied, folder / f"index-{n}.h5", 10))
     try:
         child.ask("save", str(file))
     finally:
         child.stop()
-    child = Child("serve copies", partial(Serving, folder, n, file, threads, RAM))
+    child = Child("serve copies", partial(Serving, folder, n, file, threads))
     try:
         found = {"n": 10 * n} | child.ask("open") | child.ask("load", row["nprobe"], row["reads"])
     finally:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -111,12 +109,9 @@ class Serving:
         n: vectors that were built.
         file: of the index.
         threads: for batches.
-        room: bytes that the process may hold, or None.
     """
 
-    def __init__(self, folder: Path, n: int, file: Path, threads: int, room: int | None = None) -> None:
-        if room and sys.platform == "linux":
-            resource.setrlimit(resource.RLIMIT_DATA, (room, room))
+    def __init__(self, folder: Path, n: int, file: Path, threads: int) -> None:
         self.folder, self.n, self.file, self.threads = folder, n, file, threads
         self.xq = np.load(folder / "queries.npy")
         self.originals = np.load(folder / "base.npy", mmap_mode="r")
