@@ -1,6 +1,7 @@
 """`python -m mlpq.bench plan`: the grown vectors and their truth, what is foretold, that it goes on, and the record."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import mlpq
 from mlpq.bench import grown, plan, serving
 from mlpq.bench.__main__ import main
+from mlpq.bench.child import Child
 from mlpq.bench.store import load
 from tests import reference
 from tests.conftest import ROOT
@@ -108,6 +110,22 @@ def test_it_goes_on_where_it_stopped(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "± 0." in capsys.readouterr().out
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory of a process is read as Linux tells it")
+def test_loading_takes_little_more_than_the_index(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((4000, 8), np.float32)
+    mlpq.MultiLevelPQ(8, 4, 2, m=2).train(x).add(x).save(tmp_path / "index.h5")
+    serving.Copied(tmp_path / "index.h5", 1000).save(str(tmp_path / "copies.h5"))
+    for name in ("base", "queries"):
+        np.save(tmp_path / f"{name}.npy", x)
+    child = Child("copies", partial(serving.Serving, tmp_path, 4000, tmp_path / "copies.h5", 1))
+    try:
+        report = child.ask("open")
+    finally:
+        child.stop()
+    assert report["loaded"] - report["empty"] >= 24_000_000  # four million codes of 2 bytes, and ids of 4
+    assert report["loading"] - report["loaded"] < 40_000_000
+
+
 def _memory(folder: Path) -> dict[str, int]:
     return mlpq.MultiLevelPQ.load(folder / f"index-{SIZES[-1]}.h5").memory()
 
@@ -120,7 +138,7 @@ def test_nonsense_gets_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_the_record_of_the_book_is_of_a_tenth_and_keeps_its_promises() -> None:
     record = load(FILE)
-    assert record["about"]["command"] == "python -m mlpq.bench plan --output book/recorded/plan.json"
+    assert record["about"]["command"] == "python -m mlpq.bench plan"
     assert {"machine", "threads", "numpy", "faiss", "source"} < set(record["about"])
     assert list(record["sizes"]) == [str(size) for size in plan.SIZES]
     assert 10 * plan.SIZES[-1] == plan.WHOLE
