@@ -49,6 +49,21 @@ def with_colab_cell(notebook: nbformat.NotebookNode) -> None:
     notebook.cells.insert(1, cell)
 
 
+def whole(
+    outputs: list[nbformat.NotebookNode],
+) -> list[nbformat.NotebookNode]:
+    """Join what a cell printed, which a busy machine hands over in pieces."""
+    joined: list[nbformat.NotebookNode] = []
+    for one in outputs:
+        before = joined[-1] if joined else {}
+        name = one.get("name")
+        if name and before.get("name") == name:
+            before["text"] += one["text"]
+        else:
+            joined.append(one)
+    return joined
+
+
 def execute(path: Path) -> None:
     """Run a notebook and write it back; nothing is written if a cell fails."""
     notebook = nbformat.read(path, as_version=4)
@@ -62,6 +77,8 @@ def execute(path: Path) -> None:
         for output in cell.get("outputs", []):
             # A live widget's view is gone with its kernel; its twin stays.
             output.get("data", {}).pop(VIEW, None)
+        if cell.cell_type == "code":
+            cell.outputs = whole(cell.outputs)
     nbformat.write(notebook, path)
 
 

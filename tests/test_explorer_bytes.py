@@ -75,6 +75,17 @@ def test_words() -> None:
     assert codes + ids > codebooks
 
 
+def test_money() -> None:
+    """Prices are for a GB and a month: 100 MB at 3.00 cost 0.30."""
+    point = compute(N=10**6, d=768, m=96, cells=10, owner="global", ram_price=300, ssd_price=10)
+    total, raw = sum(point["bytes"]) / 1e9, 4 * 768e6 / 1e9
+    said = f"A month costs {3 * total:.2f} for the index in RAM; for the raw vectors {3 * raw:.2f} in RAM, {raw / 10:.2f} on an SSD."
+    assert point["cost"] == said
+    dear = compute(N=10**9, d=768, m=96, cells=10, owner="global", ram_price=2000, ssd_price=50)
+    assert dear["cost"].startswith("A month costs 2,000 for") or " 61,440 in RAM" in dear["cost"]
+    assert "A month costs" in Bytes(FILE).words()
+
+
 def test_m_that_does_not_divide_d() -> None:
     explorer = Bytes(FILE, m=32)
     with pytest.raises(ValueError, match="m must divide d=784; got m=32; valid m: 1, 2, 4, 7, ") as caught:

@@ -30,6 +30,7 @@ PARTS = {  # of the pipeline, by chapter
     "graphs": ["cells", "lists", "scan"],
     "embeddings": ["vectors", "query", "residuals", "codes"],
     "registers": ["tables", "scan"],
+    "production": ["vectors", "codes", "lists", "rerank"],
 }
 BUTTON = {
     "type": "javascript",

@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|plan`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import arena, codecs, figure, report, scale, sweep
+from mlpq.bench import arena, codecs, figure, plan, report, scale, sweep
 from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
-    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena")
-    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena):
+    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena|plan")
+    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_plan):
         add(commands)
     args = parser.parse_args(arguments)
     args.command_line = arguments
@@ -112,6 +112,17 @@ def _add_arena(commands: Commands) -> None:
     command = _command(commands, "arena", description, "book/recorded/contest.json")
     _add_sets_and_codecs(command, list(ARENA), 1000)
     command.set_defaults(run=_recorded(arena.arena, arena.report))
+
+
+def _add_plan(commands: Commands) -> None:
+    description = "Work a plan through: 10 million vectors in 1 GB at recall 0.95; a tenth is built, and watched."
+    command = _command(commands, "plan", description, "book/recorded/plan.json")
+    command.add_argument("--dataset", default="wordnet", help="whose vectors are grown (default: %(default)s)")
+    sizes = list(plan.SIZES)
+    command.add_argument("--sizes", nargs="+", type=_positive, default=sizes, help="three (default: those of the book)")
+    command.add_argument("--queries", type=_positive, default=1000, help="(default: %(default)s)")
+    command.add_argument("--folder", help="keep the vectors here, 3 GB (default: a temporary folder)")
+    command.set_defaults(run=_recorded(plan.plan, plan.report))
 
 
 def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:

@@ -5,6 +5,7 @@ from mlpq.widgets.base import Explorer
 from mlpq.widgets.bytes import Bytes
 from mlpq.widgets.codebook import Codebook
 from mlpq.widgets.codec import Codec
+from mlpq.widgets.drift import Drift
 from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.kernel import Kernel
 from mlpq.widgets.lloyd import Lloyd
@@ -27,6 +28,7 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     Rotation,
     Arena,
     Kernel,
+    Drift,
 )
 __all__ = [
     "EXPLORERS",
@@ -34,6 +36,7 @@ __all__ = [
     "Bytes",
     "Codebook",
     "Codec",
+    "Drift",
     "Explorer",
     "Frontier",
     "Kernel",

@@ -7,8 +7,8 @@ const WANTED = 39; // training points per codeword; Faiss warns below
 // As Python formats: halves, which toFixed rounds up, go to the even digit.
 const fixed = (x, digits) => {
   const up = x.toFixed(digits);
-  const tie = (x * (digits ? 4 : 2)) % 2 === 1;
-  const [whole, rest] = (tie && up.at(-1) % 2 ? (x - 0.01).toFixed(digits) : up).split(".");
+  const tie = (x * 2 ** (digits + 1)) % 2 === 1;
+  const [whole, rest] = (tie && up.at(-1) % 2 ? (x - 0.001).toFixed(digits) : up).split(".");
   return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? `.${rest}` : "");
 };
 
@@ -18,6 +18,12 @@ const said = (n) => {
   let at = 0;
   for (; n >= 999.5 && at < 5; at++) n /= 1000;
   return `${fixed(n, at === 0 || n >= 100 ? 0 : 1)} ${units[at]}`;
+};
+
+// What bytes cost in a month, at a price in hundredths for a GB.
+const money = (size, price) => {
+  const cost = (size * price) / 1e11;
+  return fixed(cost, cost >= 100 ? 0 : 2);
 };
 
 const divisors = (d) => Array.from({ length: d }, (_, i) => i + 1).filter((m) => d % m === 0);
@@ -53,7 +59,7 @@ const built = (real, memory, owners) => {
 };
 
 const compute = (values, data) => {
-  const { N, d, m, nbits, cells, owner, ram } = values;
+  const { N, d, m, nbits, cells, owner, ram, ram_price, ssd_price } = values;
   if (d % m) return { error: `m must divide d=${d}; got m=${m}; valid m: ${divisors(d).join(", ")}` };
   const outer = Math.round(Math.sqrt(cells));
   const owners = { inner: cells, outer, global: 1 }[owner];
@@ -64,7 +70,7 @@ const compute = (values, data) => {
   const [total, raw, room] = [sum(sizes), N * d * 4, ram * 1e9];
   const share = (size) => `${fixed((size / total) * 100, 1)} %`;
   const large = parts.filter(([, size]) => size >= 0.01 * total).sort(([, a], [, b]) => b - a);
-  const where = data.controls.at(-1).words[ram];
+  const where = data.controls.find(({ name }) => name === "ram").words[ram];
   const compared = raw >= total ? `${fixed(raw / total, 1)} times as much` : "less than the index";
   return {
     bytes: sizes, raw,
@@ -74,6 +80,7 @@ const compute = (values, data) => {
       ? `It fits in ${where} and leaves ${said(room - total)}.`
       : `It does not fit in ${where}: ${said(total - room)} too much.`,
     ratio: `The raw vectors take ${said(raw)}, ${compared}, and ${raw <= room ? "" : "do not "}fit.`,
+    cost: `A month costs ${money(total, ram_price)} for the index in RAM; for the raw vectors ${money(raw, ram_price)} in RAM, ${money(raw, ssd_price)} on an SSD.`,
     training: training(N, cells, owners, 2 ** nbits),
     real: built(measured[[N, d, m, nbits, cells, owner]], memory, owners),
     parts: [...parts.map(([part]) => part), "all"], sizes: [...sizes, total].map((size) => fixed(size, 0)),

@@ -1,4 +1,4 @@
-"""Bytes: where they go, from a thousand vectors to a million million, and whether they fit."""
+"""Bytes: where they go, from a thousand vectors to a million million, whether they fit, and what they cost."""
 
 from __future__ import annotations
 
@@ -44,17 +44,24 @@ def _words(values: tuple[int, ...]) -> dict[str, str]:
     return {str(value): word(value) for value in values}
 
 
+def _prices(hundredths: tuple[int, ...]) -> dict[str, str]:
+    """Return how prices are shown: 3.00."""
+    return {str(price): f"{price / 100:.2f}" for price in hundredths}
+
+
 NS = tuple(sorted((*_decades(3, 12), 60_000, 107_659)))
 CELLS_OFFERED = _decades(1, 7)
 RAM = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000)  # GB
+RAM_PRICES = (50, 100, 200, 300, 500, 1000, 2000)  # hundredths for a GB kept for a month, in anybody's money
+SSD_PRICES = (1, 2, 5, 10, 20, 50)
 RAM_WORDS = {str(gb): f"{gb} GB" if gb < 1000 else f"{gb // 1000} TB" for gb in RAM}
 
 
 class Bytes(Explorer):
     """Bytes of an index by component, and whether it fits, by the formulas of `mlpq.predict_memory`.
 
-    Controls: `N` vectors, `d`, `m`, `nbits`, `cells` (and their root, outer clusters), `owner`, `ram` in GB. The module
-    computes the same as `compute` does, in doubles: every number of bytes here is below 2**53, so they are exact.
+    Controls: `N` vectors, `d`, `m`, `nbits`, `cells` (and their root, outer clusters), `owner`, `ram` in GB; `ram_price` and
+    `ssd_price` in hundredths for a GB kept for a month: the reader's own, of no provider. The module computes the same as `compute` does, in doubles: every number of bytes here is below 2**53, so they are exact.
     What is recorded is the memory of real indexes. Jégou, Douze, Schmid, Product quantization for nearest neighbor
     search (2011).
     """
@@ -69,12 +76,15 @@ class Bytes(Explorer):
         Control("cells", "cells", CELLS_OFFERED, words=_words(CELLS_OFFERED)),
         Control("owner", "codebooks", get_args(Owner)),
         Control("ram", "RAM", RAM, words=RAM_WORDS),
+        Control("ram_price", "price of RAM", RAM_PRICES, words=_prices(RAM_PRICES)),
+        Control("ssd_price", "price of SSD", SSD_PRICES, words=_prices(SSD_PRICES)),
     )  # fmt: skip
-    say = "{total}, {each} bytes per vector: {split}. {verdict} {ratio} {training}{real}"
+    say = "{total}, {each} bytes per vector: {split}. {verdict} {ratio} {cost} {training}{real}"
     columns: ClassVar = {"parts": "part", "sizes": "bytes", "pers": "bytes per vector", "shares": "share"}
     caption = (
         "By the formulas of mlpq.predict_memory: ids of 4 bytes, and of 8 beyond 2³² vectors, numbers of 4, and as many outer clusters as the root of "
-        "the cells. 1 GB is 10⁹ bytes. Searching needs room of its own. Real indexes, in 100 cells: fashion-mnist, 60,000 "
+        "the cells. 1 GB is 10⁹ bytes. Searching needs room of its own. Prices are what a GB costs in a month, in any "
+        "money: set yours. Real indexes, in 100 cells: fashion-mnist, 60,000 "
         "images of d = 784, and wordnet, 107,659 texts of d = 384."
     )
 
@@ -85,6 +95,8 @@ class Bytes(Explorer):
     cells = traitlets.Int(CELLS).tag(sync=True)
     owner = traitlets.Unicode("inner").tag(sync=True)
     ram = traitlets.Int(1).tag(sync=True)
+    ram_price = traitlets.Int(300).tag(sync=True)
+    ssd_price = traitlets.Int(10).tag(sync=True)
 
     @classmethod
     def grid(cls) -> list[tuple[int | str, ...]]:
@@ -110,7 +122,7 @@ class Bytes(Explorer):
     @classmethod
     def compute(
         cls, ds: Dataset | None, *, N: int, d: int, m: int, nbits: int, cells: int, owner: Owner, ram: int,
-        measured: Mapping[str, Mapping[str, int]] | None = None,
+        ram_price: int, ssd_price: int, measured: Mapping[str, Mapping[str, int]] | None = None,
     ) -> Point:  # fmt: skip
         """Predict the memory of an index; `bytes.js` does the same, in the same words."""
         n_outer = round(cells**0.5)
@@ -129,6 +141,8 @@ class Bytes(Explorer):
             "total": format_bytes(total), "each": f"{total / N:,.1f}",
             "split": ", ".join(f"{part} {shares[part]}" for part in largest if by_part[part] >= 0.01 * total),
             "verdict": _verdict(total, ram), "ratio": _ratio(total, raw, ram * 10**9),
+            "cost": f"A month costs {_money(total, ram_price)} for the index in RAM; for the raw vectors "
+            f"{_money(raw, ram_price)} in RAM, {_money(raw, ssd_price)} on an SSD.",
             "training": _training(N, cells, owners, 2**nbits),
             "real": _real(memory, Memory(real), owners) if real else "",
             "parts": [*by_part, "all"], "sizes": [f"{size:,}" for size in (*by_part.values(), total)],
@@ -146,6 +160,12 @@ def _verdict(total: int, ram: int) -> str:
 def _ratio(total: int, raw: int, ram: int) -> str:
     compared = f"{raw / total:.1f} times as much" if raw >= total else "less than the index"
     return f"The raw vectors take {format_bytes(raw)}, {compared}, and {'' if raw <= ram else 'do not '}fit."
+
+
+def _money(size: int, price: int) -> str:
+    """Return what bytes cost in a month at hundredths for a GB, computed in doubles as `bytes.js` does."""
+    cost = float(size) * price / 1e11
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:,.2f}"
 
 
 def _training(n: int, cells: int, owners: int, ksub: int) -> str:
