@@ -210,4 +210,4 @@ def test_recorded_figures_are_drawn_in_place(fresh: Fresh, html: Path) -> None:
         "all => all.map(one => one.cx.baseVal.value)"
     )
     for name, at in zip(("js", "memory", "scan", "copy"), dots, strict=True):
-        assert 10 ** (6 * (at - low) / (high - low) - 2) == pytest.approx(rates[name], rel=0.03)
+        assert 10 ** (6 * (at - low) / (high - low) - 3) == pytest.approx(rates[name], rel=0.03)

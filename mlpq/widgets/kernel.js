@@ -3,7 +3,7 @@
 import { bytes, entry, explorer, make } from "./shared.js";
 
 const ROWS = { js: "JavaScript scans", memory: "JavaScript copies", scan: "the card scans", copy: "the card copies" };
-const [FROM, TO, GAP] = [0.01, 10_000, 40]; // GB/s; pixels between rows
+const [FROM, TO, GAP] = [0.001, 10_000, 40]; // GB/s; pixels between rows
 const IDLE = "Nothing has run yet. The codes are made here, and nothing is sent anywhere.";
 const measured = new Map(); // setting -> what was measured on this computer
 
@@ -15,7 +15,7 @@ const rates = ({ bytes: size, js, memory, card }) => ({
 
 const told = (result) => {
   const { js, memory, scan, copy } = rates(result);
-  const share = (part, whole) => `${short(part)} GB/s, ${Math.round((100 * part) / whole)} % of what it copies (${short(whole)})`;
+  const share = (part, whole) => `${short(part)} GB/s, ${short((100 * part) / whole)} % of what it copies (${short(whole)})`;
   const own = `JavaScript scans ${share(js, memory)}.`;
   if (!result.card) return `${result.failure} ${own} For cards there are the recorded figures.`;
   const ids = result.same ? "The same ten ids from both." : "THE IDS DIFFER: please report your card.";
@@ -35,7 +35,7 @@ export default explorer((figure, data, narrow) => {
   figure.append(button, status, chart, legend);
 
   const width = narrow ? 300 : 700;
-  const x = (rate) => 12 + ((Math.log(rate / FROM) / Math.log(TO / FROM)) * (width - 40));
+  const x = (rate) => 12 + ((Math.log(Math.max(rate, FROM) / FROM) / Math.log(TO / FROM)) * (width - 40));
   const bottom = GAP * 4 + 8;
   let now = null; // the setting, and the point that is shown
   let worker = null;
@@ -45,7 +45,7 @@ export default explorer((figure, data, narrow) => {
   const draw = () => {
     const own = measured.get(now.key);
     const mine = own ? rates(own) : {};
-    const ticks = [0.01, 1, 100, 10_000];
+    const ticks = [0.001, 0.1, 10, 1000];
     chart.setAttribute("viewBox", `0 0 ${width} ${bottom + 34}`);
     chart.setAttribute("width", width);
     chart.setAttribute("aria-label", `Gigabytes a second, on a logarithmic scale. ${Object.entries(ROWS)
