@@ -12,6 +12,8 @@ export default explorer((figure, data, narrow) => {
   const square = (name) => make("rect", { x: 3, y: 1, width: 12, height: 12, class: name });
   figure.append(fate, lines, make("div", { class: "legend drift" },
     ...PARTS.map((part, i) => entry(WORDS[i], square(part))),
+    entry("recall, as trained here", make("path", { d: "M1 7h16", class: "trail now" })),
+    entry("trained otherwise", make("path", { d: "M1 7h16", class: "trail" })),
     entry("kinds not seen in training", make("path", { d: "M1 7h16", class: "unseen" }))));
   const at = (trained, present) => data.points[[trained, present]];
   const x = { from: stages[0] - 0.5, to: stages.at(-1) + 0.5, ticks: stages, label: "kinds in the base" };
