@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes rotation arena
 TEXTS := probe search frontier rotation arena
 
-.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs arena install clean
+.PHONY: book test lint notebooks recorded latency picture bench compare sweep scale codecs arena machines install clean
 
 book: .venv/book
 	rm -rf _build
@@ -39,7 +39,7 @@ bench: .venv/book
 compare: .venv/bench
 	$(BIN)/python -m mlpq.bench compare --figure book/recorded/compare.png
 
-sweep scale codecs arena: .venv/book
+sweep scale codecs arena machines: .venv/book
 	$(BIN)/python -m mlpq.bench $@
 
 install: .venv/test
