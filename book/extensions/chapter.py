@@ -29,6 +29,7 @@ PARTS = {  # of the pipeline, by chapter
     "codes-without-training": ["codes", "scan", "rerank"],
     "graphs": ["cells", "lists", "scan"],
     "embeddings": ["vectors", "query", "residuals", "codes"],
+    "machines": ["vectors", "codes", "lists", "D, I"],
 }
 BUTTON = {
     "type": "javascript",
