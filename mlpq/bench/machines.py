@@ -64,7 +64,7 @@ def _plan(n: int, folder: Path, runs: int) -> Iterator[tuple[str, Callable[[], R
         for workers in [0, *_workers()]:
             yield f"build {parts} {workers}", partial(build, n, parts, workers, folder)
     yield f"build 64 {_workers()[-1]}", partial(build, n, 64, _workers()[-1], folder)
-    for rows in (r for r in RSS if r <= 2 * n):
+    for rows in RSS:
         yield f"memory {rows}", partial(memory, rows, folder)
     yield "tail", partial(tail, n, 16, folder)
 
