@@ -118,6 +118,30 @@ def test_rows_of_another_dimension(tmp_path: Path) -> None:
     assert mlpq.load_dataset(path, limit=2000).d == 24
 
 
+def test_a_part_is_read_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However large it is, no more of it counts as memory of a worker than is encoded at a time."""
+    index, read = mlpq.MultiLevelPQ(24, **HOW), list[Array]()
+    monkeypatch.setattr(work, "READ", 300 * 4 * 24)
+    monkeypatch.setattr(mlpq.MultiLevelPQ, "add", counting(mlpq.MultiLevelPQ.add, read))
+    np.save(tmp_path / "x.npy", X)
+    sh = distributed.build([tmp_path / "x.npy", X[:700]], index, tmp_path / "built")
+    assert [len(x) for x in read] == [300] * 16 + [200, 300, 300, 100]
+    assert len({id(x.base) for x in read[:17]}) > 1, "the file is mapped once"
+    agree(sh, single(np.concatenate([X, X[:700]]), index))
+    hole = X[:700].copy()
+    hole[650] = np.nan
+    with pytest.raises(ValueError, match=r"parts\[1\], rows 600 to 700: xb must be finite"):
+        distributed.build([X, hole], mlpq.MultiLevelPQ(24, 2, 1, m=6, nbits=2), tmp_path / "other")
+
+
+def counting(add: Any, read: list[Array]) -> Any:
+    def counted(index: Any, x: Array, ids: Any = None) -> Any:
+        read.append(x)
+        return add(index, x, ids)
+
+    return counted
+
+
 def test_chunked_files_say_what_to_do(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("train", data=X, chunks=(100, 24))
@@ -372,7 +396,21 @@ def test_the_scheduler_dies(tmp_path: Path, client: Any, monkeypatch: pytest.Mon
     agree(distributed.build(parts, index, tmp_path / "built"), single(WHOLE, index))
 
 
-def test_a_client_without_workers(tmp_path: Path) -> None:
+def test_the_only_worker_dies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The build waits for the one that takes its place."""
+    monkeypatch.setattr(plan, "PIECE", 500 * WIDTH)
+    monkeypatch.setattr(building, "encoded", dies_once)
+    index = mlpq.MultiLevelPQ(24, **HOW)
+    dask = pytest.importorskip("dask.distributed", reason="needs the extra dask")
+    how = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": None}
+    with dask.LocalCluster(**how) as cluster, dask.Client(cluster) as client:
+        sh = distributed.build([X], index, tmp_path / "built", client)
+        assert (tmp_path / "built" / "died").exists()
+        agree(sh, single(X, index))
+
+
+def test_a_client_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "PATIENCE", 0.1)
     dask = pytest.importorskip("dask.distributed", reason="needs the extra dask")
     distributed.build([X], mlpq.MultiLevelPQ(24, **HOW), tmp_path)
     with dask.LocalCluster(n_workers=0, dashboard_address=":0") as cluster, dask.Client(cluster) as client:

@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|plan`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|plan|machines`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import arena, codecs, figure, plan, report, scale, sweep
+from mlpq.bench import arena, codecs, figure, machines, plan, report, scale, sweep
 from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
-    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena|plan")
-    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_plan):
+    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena|plan|machines")
+    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_plan, _add_machines):
         add(commands)
     args = parser.parse_args(arguments)
     args.command_line = arguments
@@ -123,6 +123,15 @@ def _add_plan(commands: Commands) -> None:
     command.add_argument("--queries", type=_positive, default=1000, help="(default: %(default)s)")
     command.add_argument("--folder", help="keep the vectors here, 3 GB (default: a temporary folder)")
     command.set_defaults(run=_recorded(plan.plan, plan.report))
+
+
+def _add_machines(commands: Commands) -> None:
+    description = (
+        "Build one index in shards on 1, 2, 4, ... workers of this machine: time, bytes sent, memory, queries."
+    )
+    command = _command(commands, "machines", description, "book/recorded/machines.json")
+    command.add_argument("--vectors", type=_positive, default=machines.N, help="to build of (default: %(default)s)")
+    command.set_defaults(run=_recorded(machines.machines, machines.report), runs=3, threads=1)
 
 
 def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:

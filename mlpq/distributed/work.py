@@ -22,13 +22,22 @@ from mlpq.search.visits import Originals
 T = TypeVar("T")
 
 AHEAD = 2  # pieces of work that each worker has before it: enough to keep it busy, and no more of an array is sent
+PATIENCE = 60  # seconds for a worker to come
+READ = 1 << 25  # bytes of a part, about, that are read and encoded at a time
 
 
 def workers(client: Any) -> list[str]:
-    """Return the addresses of a client's workers, in a fixed order; without any, work would wait for ever."""
+    """Return the addresses of a client's workers, in a fixed order.
+
+    Where there are none, wait for a while: the only one may have died, and be on its way back.
+    """
     found = sorted(client.scheduler_info(n_workers=-1)["workers"])
     if not found:
-        raise RuntimeError("the client has no workers")
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise RuntimeError("the client has no workers") from None
+        found = sorted(client.scheduler_info(n_workers=-1)["workers"])
     return found
 
 
@@ -69,14 +78,20 @@ def taken(source: Source, rows: Array) -> Array:
 
 def encoded(source: Source, piece: Piece, model: str, path: str) -> int:
     """Write the shard of a piece, whose source is its part, or, of an array, the piece itself; return its rows."""
-    index = MultiLevelPQ.load(model)
-    rows = opened(source)[piece.start : piece.stop] if isinstance(source, str) else source
-    try:
-        index.add(rows, np.arange(piece.first, piece.first + len(rows)))
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"parts[{piece.part}], rows {piece.start} to {piece.stop}: {error}") from None
+    index, length = MultiLevelPQ.load(model), piece.stop - piece.start
+    array = not isinstance(source, str)
+    step = max(1, READ // (4 * index.d))
+    for start in range(0, length, step):
+        stop = min(start + step, length)
+        # A file is mapped anew each time: what was read of it no longer counts as memory of this process.
+        rows = source[start:stop] if array else opened(source)[piece.start + start : piece.start + stop]
+        try:
+            index.add(rows, np.arange(piece.first + start, piece.first + stop))
+        except (TypeError, ValueError) as error:
+            where = f"rows {piece.start + start} to {piece.start + stop}"
+            raise type(error)(f"parts[{piece.part}], {where}: {error}") from None
     index.save(path)
-    return len(rows)
+    return length
 
 
 def sizes(path: str) -> Array:
