@@ -25,6 +25,7 @@ from mlpq.widgets.search import CLASSES
 
 DIM, M, CELLS, SIDE = 128, 32, 128, 28
 MS, NPROBES = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32)
+FIRST = 9  # the example that is shown at first, by its class
 STEPS = 255  # between the least and the largest number of a component, in a byte
 TABLES = {"axes": SIDE * SIDE, "centroids": CELLS, "books": 256}  # rows, each of DIM numbers
 
@@ -181,6 +182,11 @@ class Welcome(Explorer):
     nprobe = traitlets.Int(8).tag(sync=True)
 
     @classmethod
+    def about(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the front end needs beside a record: here also what it begins with."""
+        return super().about(record) | {"first": FIRST}
+
+    @classmethod
     def shared(cls, ds: Dataset) -> dict[str, Any]:
         """Return all that the page holds, and a query of each class by its code."""
         tables, _ = built(ds)
@@ -227,7 +233,7 @@ class Welcome(Explorer):
         )
         return super().twin().replace("</p>", f"</p>{image}", 1)
 
-    def picture(self, example: int = 1) -> tuple[str, Codes]:
+    def picture(self, example: int = FIRST) -> tuple[str, Codes]:
         """Return the name of an example, and it with its ten results in a row, dark on white: u1."""
         shared = self.data["shared"]
         tables = Tables.read(shared)
