@@ -106,7 +106,7 @@ const drawn = (canvas, begin, changed) => {
     return [((clientX - left) / width) * FINE - 0.5, ((clientY - top) / height) * FINE - 0.5];
   };
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
+    if (event.button || !event.isPrimary) return; // a second finger draws nothing
     event.preventDefault();
     canvas.setPointerCapture(event.pointerId);
     begin();
@@ -115,7 +115,7 @@ const drawn = (canvas, begin, changed) => {
     changed();
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!last) return;
+    if (!last || !event.isPrimary) return;
     for (const one of event.getCoalescedEvents?.() ?? [event]) {
       const next = place(one);
       stroke(last, next);
