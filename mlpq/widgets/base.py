@@ -61,10 +61,18 @@ class Control:
 
 @cache
 def source(name: str) -> str:
-    """Return the ES module of an explorer, with the module that all share put in place of its import."""
-    shared = re.sub(r"^export ", "", (FOLDER / "shared.js").read_text(), flags=re.MULTILINE)
-    own = (FOLDER / f"{name}.js").read_text()
-    return re.sub(r'^import .* from "./shared.js";\n', lambda _: shared, own, flags=re.MULTILINE)
+    """Return an ES module, with the modules that it imports put in place of the imports: it needs no other file."""
+    inside: list[str] = []
+
+    def module(found: re.Match[str]) -> str:
+        if found[1] in inside:
+            return ""
+        inside.append(found[1])
+        text = (FOLDER / found[1]).read_text()
+        return re.sub(r"^export ", "", imports.sub(module, text), flags=re.MULTILINE)
+
+    imports = re.compile(r'^import .* from "\./([\w-]+\.js)";\n', re.MULTILINE)
+    return imports.sub(module, (FOLDER / f"{name}.js").read_text())
 
 
 def family(dataset: str) -> str:
