@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from html import escape
+from io import BytesIO
 from typing import Any, ClassVar
 
 import anywidget
+import numpy as np
 import traitlets
 
+from mlpq.data.datasets import load_dataset
 from mlpq.widgets.base import STYLE, source
 
-SAMPLES = {"images": "Try 5,000 images", "texts": "Try 5,000 texts"}  # which the pages of the book bring along
+SAMPLES = {"images": "fashion-mnist-20k", "texts": "wordnet-20k"}  # which the pages of the book bring along
+ROWS = 5000  # of each
 NEEDS = (
     "Here the page measures a file of your own vectors and says which m, nbits and nprobe to take. It needs JavaScript. "
     "In Python, mlpq.recommend does the same."
@@ -34,7 +39,9 @@ class Lab(anywidget.AnyWidget):
     data = traitlets.Dict().tag(sync=True)
 
     def __init__(self) -> None:
-        samples = {name: {"words": words, "url": f"_static/explorers/sample-{name}.js"} for name, words in SAMPLES.items()}
+        samples = {
+            name: {"words": f"Try {ROWS:,} {name}", "url": f"../_static/explorers/sample-{name}.js"} for name in SAMPLES
+        }
         super().__init__(data={"title": self.title, "worker": source("lab-worker"), "samples": samples})
 
     def twin(self) -> str:
@@ -51,3 +58,12 @@ class Lab(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         bundle, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return bundle | {"text/html": self.twin()}, metadata
+
+
+def sample(name: str) -> str:
+    """Return a script that holds the first rows of a data set, as a file of bytes: .npy, of uint8 or int8."""
+    x = load_dataset(SAMPLES[name]).xb[:ROWS]
+    whole = bool((x == np.rint(x)).all())
+    file = BytesIO()
+    np.save(file, x.astype(np.uint8) if whole else np.rint(x * (127 / np.abs(x).max())).astype(np.int8))
+    return f'(window.mlpqSamples ??= {{}}).{name} = "{b64encode(file.getvalue()).decode()}";\n'
