@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXPLORERS := lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
+EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
 TEXTS := probe search frontier rotation arena drift
 
 .PHONY: book test lint notebooks recorded kernel latency picture bench compare sweep scale codecs arena plan machines install clean

@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from mlpq.bench import circumstances
 from mlpq.data.datasets import load_dataset
 from tests.conftest import FLAGS, ROOT, chromium
-from tests.test_explorers import HOMES
+from tests.test_explorers import IN_CHAPTERS
 
 STEPS = 200
 MOVE = """async (explorer, moves) => {
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
     """Measure all explorers and write the file."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
-        rows = [measure(browser.new_page(), chapter, name) for chapter, name in HOMES]
+        rows = [measure(browser.new_page(), chapter, name) for chapter, name in IN_CHAPTERS]
         version = browser.version
     found = circumstances(load_dataset("fashion-mnist-20k"), 1)
     record = {"machine": found["machine"], "system": platform.system(), "chromium": version, "steps": STEPS}

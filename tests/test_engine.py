@@ -69,7 +69,7 @@ def received(value: Any) -> Any:
     return {name: received(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
-def run(page: Page, body: str, *, where: str = IN_PAGE, **given: Any) -> Any:
+def run(page: Page, body: str, where: str = IN_PAGE, /, **given: Any) -> Any:
     """Return what the body of a function returns that knows the engine, and `a`, what is given: arrays as typed arrays."""
     source = engine() + LIBRARY % (json.dumps(TYPES), body)
     return received(page.evaluate(where, [source, {name: sent(value) for name, value in given.items()}]))
@@ -95,7 +95,7 @@ class Case:
         if ds.metric == "cosine":
             self.xb, self.xq = unit(self.xb), unit(self.xq)
         self.pq = self.index.quantizers[0]
-        self.arrays = {
+        self.arrays: dict[str, Any] = {
             "x": self.xb, "q": self.xq, "books": self.pq.codebooks, "centroids": self.index.clusters.inner_centroids,
             "d": self.d, "m": m, "nbits": nbits, "k": K,
         }  # fmt: skip
@@ -250,7 +250,7 @@ def test_training_is_as_good_as_faiss(page: Page, case: Case) -> None:
 def test_in_a_worker_from_disk(page: Page, ds: mlpq.Dataset) -> None:
     body = "return { ids: exact(a.x, a.q, 784, 10), books: train(a.x, 784, 4, 4).codebooks }"
     given = {"x": ds.xb[:500], "q": ds.xq[:3]}
-    alone, beside = (run(page, body, where=where, **given) for where in (IN_WORKER, IN_PAGE))
+    alone, beside = (run(page, body, where, **given) for where in (IN_WORKER, IN_PAGE))
     np.testing.assert_array_equal(alone["books"], beside["books"])
     np.testing.assert_array_equal(
         alone["ids"].reshape(3, 10), mlpq.ExactIndex(784).add(ds.xb[:500]).search(ds.xq[:3], 10)[1]
@@ -285,7 +285,7 @@ def test_by_hand(page: Page) -> None:
     assert (found["near"]["ids"], found["near"]["distances"]) == ([3, 2], [5, 17])
     assert found["near"]["scanned"] == 2
     assert found["near"]["reads"] == 4
-    assert found["both"]["ids"] == [3, 1, 2]
+    assert found["both"]["ids"] == [3, 2, 1]
     assert (found["kept"]["ids"], found["kept"]["distances"]) == ([3, 0], [4, 32])
     assert found["exact"].tolist() == [3, 2, 1, 0]
     assert sorted(found["three"].reshape(4, 2).tolist()) == [[-1, -2], [-1, 2], [1, -2], [1, 2]]

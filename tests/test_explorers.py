@@ -18,7 +18,14 @@ from tests.conftest import ROOT, WIDE, Fresh, Opened
 
 CLASSES = {cls.explorer: cls for cls in widgets.EXPLORERS}
 CHAPTERS = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("*.ipynb"))}
-HOMES = [(chapter, name) for chapter, text in CHAPTERS.items() for name in re.findall(r'data-explorer=\\"(\w+)', text)]
+IN_CHAPTERS = [
+    (chapter, name) for chapter, text in CHAPTERS.items() for name in re.findall(r'data-explorer=\\"(\w+)', text)
+]
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "book").glob("*.md"))}
+ON_PAGES = [
+    (page, name) for page, text in PAGES.items() for name in re.findall(r"^```{explorer} (\w+)$", text, re.MULTILINE)
+]
+HOMES = IN_CHAPTERS + ON_PAGES
 everywhere = pytest.mark.parametrize(("chapter", "name"), HOMES, ids=[":".join(home) for home in HOMES])
 each = pytest.mark.parametrize("name", CLASSES)
 
@@ -38,6 +45,8 @@ def shown(name: str, **values: Any) -> widgets.Explorer:
 
 
 def stored_twin(chapter: str, name: str) -> str:
+    if (chapter, name) in ON_PAGES:  # made when the book is built
+        return shown(name).twin()
     cells = nbformat.reads(CHAPTERS[chapter], as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", []) if "data" in output]
     twins = [output["data"]["text/html"] for output in outputs if "text/html" in output["data"]]
@@ -64,7 +73,7 @@ def test_make_records_all() -> None:
 
 def test_answers_were_quick_enough_when_measured() -> None:
     record = json.loads((ROOT / "book" / "recorded" / "latency.json").read_text())
-    assert [(row["chapter"], row["explorer"]) for row in record["rows"]] == HOMES
+    assert [(row["chapter"], row["explorer"]) for row in record["rows"]] == IN_CHAPTERS
     for row in record["rows"]:
         assert row["changed"]["median"] <= 16
         assert row["changed"]["worst"] <= 50
@@ -81,10 +90,11 @@ def test_pages_load_the_scripts_of_their_own_explorers_only(html: Path) -> None:
 def test_sizes(name: str) -> None:
     script = len(base.source(name).encode())
     common = len((base.STYLE + (base.FOLDER / "host.js").read_text()).encode())
-    assert script <= 20_000
+    assert script <= (36_000 if name == "welcome" else 20_000)  # with the engine
     for file in FILES[name]:
         page = len(CLASSES[name](file).twin().encode()) + script + common
-        assert page <= (1_000_000 if name in ("search", "meaning") else 300_000), file
+        most = 1_200_000 if name == "welcome" else 1_000_000 if name in ("search", "meaning") else 300_000
+        assert page <= most, file
 
 
 @pytest.mark.parametrize("file", [file for files in FILES.values() for file in files], ids=lambda file: file.stem)

@@ -1,4 +1,7 @@
-"""Sphinx extension: gives pages with explorers the scripts that run them."""
+"""Sphinx extension: gives pages with explorers the scripts that run them.
+
+A page without code shows one by the directive `explorer`, given its name.
+"""
 
 import json
 import re
@@ -8,7 +11,24 @@ from typing import Any
 from mlpq import widgets
 from mlpq.widgets import base, lab
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+class Place(SphinxDirective):
+    """An explorer with what is recorded for it, as a notebook shows it."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Return the explorer as HTML."""
+        name = self.arguments[0]
+        file = f"book/recorded/{name}.json"
+        self.env.note_dependency(file)
+        classes = {cls.explorer: cls for cls in widgets.EXPLORERS}
+        html = classes[name](Path(self.env.srcdir, file)).twin()
+        return [nodes.raw("", html, format="html")]
 
 
 def write(app: Sphinx) -> None:
@@ -46,6 +66,7 @@ def load(
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    app.add_directive("explorer", Place)
     app.connect("builder-inited", write)
     app.connect("html-page-context", load)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -15,8 +15,10 @@ from mlpq.widgets.probe import Probe
 from mlpq.widgets.rotation import Rotation
 from mlpq.widgets.search import Search
 from mlpq.widgets.table import Table
+from mlpq.widgets.welcome import Welcome
 
 EXPLORERS: tuple[type[Explorer], ...] = (
+    Welcome,
     Lloyd,
     Probe,
     Codec,
@@ -48,4 +50,5 @@ __all__ = [
     "Rotation",
     "Search",
     "Table",
+    "Welcome",
 ]

@@ -156,11 +156,15 @@ export const decode = ({ m, ksub, dsub, codebooks }, codes) => {
 
 // The squared distance of each of the first m sub-queries to each codeword, (m, ksub): the distance of a query to a code is
 // the sum of the m entries that the code selects.
-export const table = (pq, q, m = pq.m) => {
-  const entries = new Float64Array(m * pq.ksub);
-  for (let j = 0; j < m; j++) {
-    const codewords = book(pq, j);
-    for (let c = 0; c < pq.ksub; c++) entries[j * pq.ksub + c] = squared(q, j, codewords, c, pq.dsub);
+export const table = ({ ksub, dsub, codebooks, ...pq }, q, m = pq.m, entries = new Float64Array(m * ksub)) => {
+  for (let i = 0, at = 0; i < m * ksub; i++) {
+    const first = Math.floor(i / ksub) * dsub;
+    let sum = 0;
+    for (let j = first; j < first + dsub; j++, at++) {
+      const difference = q[j] - codebooks[at];
+      sum += difference * difference;
+    }
+    entries[i] = sum;
   }
   return entries;
 };
@@ -211,13 +215,13 @@ export const search = ({ pq, centroids, residual, starts, ids, codes }, q, k, { 
   whole(m, "m", 1, pq.m);
   const cells = exact(centroids, q, d, Math.min(nprobe, starts.length - 1));
   const best = smallest(k);
-  const rest = new Float32Array(d);
-  let [entries, far, scanned] = [null, 0, 0];
+  const [rest, entries] = [new Float32Array(d), new Float64Array(m * ksub)];
+  let [far, scanned, done] = [0, 0, false];
   for (const c of cells) {
-    if (residual || !entries) {
+    if (residual || !done) {
       for (let j = 0; j < d; j++) rest[j] = residual ? q[j] - centroids[c * d + j] : q[j];
-      entries = table(pq, rest, m);
-      far = 0;
+      table(pq, rest, m, entries);
+      [far, done] = [0, true];
       for (let j = m * pq.dsub; j < d; j++) far += rest[j] * rest[j];
     }
     for (let place = starts[c]; place < starts[c + 1]; place++) {
