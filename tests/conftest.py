@@ -34,7 +34,7 @@ LONGEST = [
     "test_book", "test_notebooks", "test_bench", "test_bench_plan", "test_dark", "test_explorers", "test_recommend", "choosing", "tour", "test_full",
     "test_download", "test_index", "comparison", "test_site", "test_exchange", "test_explorer_frontier", "test_metrics",
     "multi-level-search", "residuals", "test_exact", "what-to-use", "product-quantization", "test_explorer_bytes", "test_fuzz",
-    "test_live", "test_explorer_search", "test_distributed", "graphs", "sums-of-codewords", "rotations", "codes-without-training", "embeddings", "registers", "production", "test_explorer_kernel", "test_interrupts", "two-levels", "bytes", "kmeans", "test_texts",
+    "test_live", "test_explorer_search", "test_distributed", "graphs", "sums-of-codewords", "rotations", "codes-without-training", "embeddings", "registers", "production", "test_bench_disk", "disk", "test_explorer_kernel", "test_interrupts", "two-levels", "bytes", "kmeans", "test_texts",
 ]  # fmt: skip
 
 

@@ -30,6 +30,7 @@ PARTS = {  # of the pipeline, by chapter
     "graphs": ["cells", "lists", "scan"],
     "embeddings": ["vectors", "query", "residuals", "codes"],
     "registers": ["tables", "scan"],
+    "disk": ["vectors", "lists", "rerank"],
     "machines": ["vectors", "codes", "lists", "D, I"],
     "production": ["vectors", "codes", "lists", "rerank"],
 }

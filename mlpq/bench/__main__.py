@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|plan|machines`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|disk|plan|machines`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import arena, codecs, figure, machines, plan, report, scale, sweep
+from mlpq.bench import arena, codecs, disk, figure, machines, plan, report, scale, sweep
 from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
@@ -22,8 +22,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="%(message)s")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
-    commands = parser.add_subparsers(required=True, metavar="ratios|compare|sweep|scale|codecs|arena|plan|machines")
-    for add in (_add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_plan, _add_machines):
+    commands = parser.add_subparsers(
+        required=True, metavar="ratios|compare|sweep|scale|codecs|arena|disk|plan|machines"
+    )
+    for add in (
+        _add_ratios,
+        _add_compare,
+        _add_sweep,
+        _add_scale,
+        _add_codecs,
+        _add_arena,
+        _add_disk,
+        _add_plan,
+        _add_machines,
+    ):
         add(commands)
     args = parser.parse_args(arguments)
     args.command_line = arguments
@@ -112,6 +124,23 @@ def _add_arena(commands: Commands) -> None:
     command = _command(commands, "arena", description, "book/recorded/contest.json")
     _add_sets_and_codecs(command, list(ARENA), 1000)
     command.set_defaults(run=_recorded(arena.arena, arena.report))
+
+
+def _add_disk(commands: Commands) -> None:
+    description = "Measure reads, bytes and latency of originals on a disk, in less memory than they take."
+    command = _command(commands, "disk", description, "book/recorded/disk.json")
+    sets = list(disk.DATASETS)
+    command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
+    for name, default, what in (
+        ("size", 3_800_000_000, "bytes of originals, at least"), ("memory", 1_000_000_000, "bytes that a process may take"),
+        ("queries", 1000, "the first so many"),
+    ):  # fmt: skip
+        command.add_argument(f"--{name}", type=_positive, default=default, help=f"{what} (default: %(default)s)")
+    command.add_argument("--target", type=float, default=0.9, help="recall to be found (default: %(default)s)")
+    command.add_argument(
+        "--folder", help="on the disk to measure: three times SIZE must be free (default: that of temporary files)"
+    )
+    command.set_defaults(run=_recorded(disk.disk, disk.report), runs=3, threads=1)
 
 
 def _add_plan(commands: Commands) -> None:
