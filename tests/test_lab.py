@@ -29,7 +29,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Iterator[Page]:
-    yield from patient_page(browser)
+    with patient_page(browser) as opened:
+        yield opened
 
 
 @pytest.fixture

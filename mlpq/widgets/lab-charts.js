@@ -5,7 +5,7 @@ const COLORS = ["c0", "c1", "c2", "c3", "c4", "c5"];
 const DASHES = ["none", "5 3", "1.5 3"];
 
 // Lines over a logarithmic x: series are { name, points: [[x, y], ...], color, dash }. Its words stand for it where it is not seen.
-const lines = (svg, label, series, words, narrow) => {
+const plotted = (svg, label, series, words, narrow) => {
   const xs = series.flatMap(({ points }) => points.map(([x]) => x));
   const [from, to] = [Math.min(...xs), Math.max(...xs)];
   const ticks = [1, 2, 5, 10, 20, 50, 100, 200, 500].filter((tick) => tick >= from && tick <= to);
@@ -33,7 +33,7 @@ const two = (x) => x.toFixed(2);
 const chart = (title, label, series, narrow, note) => {
   const svg = make("svg", {});
   const words = series.map(({ name, points }) => `${name}: ${points.map(([x, y]) => `${x}: ${two(y)}`).join(", ")}`).join("; ");
-  lines(svg, label, series, `${title} ${words}`, narrow);
+  plotted(svg, label, series, `${title} ${words}`, narrow);
   return panel(title, svg, series.length > 1 ? legend(series) : "", note ? make("p", { class: "about" }, note) : "");
 };
 
@@ -42,7 +42,7 @@ export const cells = ({ nprobes, inside, cells: all }, narrow) =>
   chart(`True neighbours in the cells visited, of ${all}`, "nprobe", [{ name: "in sight", points: nprobes.map((nprobe, p) => [nprobe, inside.at(-1)[p]]), color: 0, dash: 0 }], narrow);
 
 // What codes of some bytes find, at one nprobe.
-export const bytes = ({ nprobes }, codes, p, narrow) => {
+export const byBytes = ({ nprobes }, codes, p, narrow) => {
   const of = (bits, r) => codes.filter(({ nbits }) => nbits === bits).map(({ size, found }) => [size, found[p][r][0]]);
   const five = codes[0].reranks.indexOf(5);
   const series = [

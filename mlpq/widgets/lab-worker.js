@@ -14,7 +14,7 @@ const RERANKS = [1, 2, 3, 5, 10, 20, 50];
 const SEED = 1;
 
 // What is measured of d dimensions: 8 and 4 bits in each number of bytes, after PCA to four components a byte.
-export const grid = (d) => BYTES.filter((size) => size === BYTES[0] || size <= d / 2).flatMap((size) =>
+const grid = (d) => BYTES.filter((size) => size === BYTES[0] || size <= d / 2).flatMap((size) =>
   [[size, 8], [2 * size, 4]].filter(([m]) => m <= d).map(([m, nbits]) => ({
     size: Math.ceil((m * nbits) / 8), m, nbits, dim: Math.floor(Math.min(d, 256, Math.max(m, 4 * size)) / m) * m,
   })),

@@ -1,7 +1,7 @@
 // The Lab: a file of the reader's own vectors, measured in the page by a worker, and what to build for them. Nothing is sent
 // anywhere. The work is in lab-worker.js, the advice in lab-advice.js, the figures in lab-charts.js.
 import { advise, python, total } from "./lab-advice.js";
-import { bytes as byBytes, cells, losses, originals } from "./lab-charts.js";
+import { byBytes, cells, losses, originals } from "./lab-charts.js";
 import { fixed, said } from "./numbers.js";
 import { bytes, make } from "./shared.js";
 
@@ -173,7 +173,7 @@ export default {
       saved.hidden = true;
       progress.hidden = cancel.hidden = false;
       const url = URL.createObjectURL(new Blob([data.worker], { type: "text/javascript" }));
-      worker = new Worker(url, { type: "module" });
+      worker = new Worker(url);
       URL.revokeObjectURL(url);
       worker.onmessage = ({ data: message }) => take[Object.keys(message)[0]](message);
       worker.onerror = ({ message }) => halt(`It failed: ${message ?? "the worker did not start"}`);
