@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlpq
+from mlpq._parallel import quick_training
 from tests import reference
 
 Array = npt.NDArray[Any]
@@ -112,7 +113,8 @@ def built(factory: str, metric: int = faiss.METRIC_L2) -> faiss.Index:
     last = faiss.downcast_VectorTransform(chain.at(chain.size() - 1)) if chain else None
     if isinstance(last, faiss.OPQMatrix):
         last.niter = last.niter_pq_0 = last.niter_pq = 2
-    index.train(X)
+    with quick_training():
+        index.train(X)
     if "IDMap" in factory:
         index.add_with_ids(X, np.arange(len(X)) * 2**32 + 3)
     else:
@@ -294,9 +296,11 @@ def test_transforms_in_the_wrong_place() -> None:
 
 
 def test_ids_that_are_none() -> None:
+    empty = faiss.index_factory(32, "IVF20,PQ8x4")
+    with quick_training():
+        empty.train(X)
     for ids in (np.zeros(1200, np.int64), np.arange(1200) - 1):
-        index = faiss.index_factory(32, "IVF20,PQ8x4")
-        index.train(X)
+        index = faiss.clone_index(empty)
         index.add_with_ids(X, ids)
         with pytest.raises(ValueError, match="ids that are negative or occur twice"):
             mlpq.MultiLevelPQ.from_faiss(index)

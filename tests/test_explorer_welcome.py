@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, expect
 
 import mlpq
 from mlpq import widgets
-from mlpq.widgets.welcome import CELLS, DIM, MS, NPROBES, SIDE, K, M, Tables, principal, squares
+from mlpq.widgets.welcome import CELLS, DIM, FIRST, MS, NPROBES, SIDE, K, M, Tables, principal, squares
 from tests.browser import SHIFTS, arrive, serious_violations, shifted
 from tests.conftest import NARROW, ROOT, Fresh, Opened
 
@@ -80,8 +80,8 @@ def names(explorer: Locator) -> list[str]:
 def test_axes_are_principal_components(ds: mlpq.Dataset, tables: Tables) -> None:
     exact = principal(ds.xb, tables.mean)
     np.testing.assert_allclose(tables.axes, exact, atol=0.002)  # rounded to bytes
-    spread = tables.turned(ds.xb[:5000]).var(axis=0)
-    assert (spread[1:] < 1.05 * spread[:-1]).all()
+    spread = tables.turned(ds.xb).var(axis=0)
+    assert (spread[1:] < 1.01 * spread[:-1]).all()
 
 
 def test_codes_are_those_of_mlpq(ds: mlpq.Dataset, tables: Tables) -> None:
@@ -260,8 +260,8 @@ def test_without_scripts_a_picture_stands_there(fresh: Fresh, html: Any) -> None
 
 def test_picture_is_a_search(ds: mlpq.Dataset) -> None:
     name, picture = widgets.Welcome(FILE).picture()
-    assert name == "Trouser"
+    assert name == "Boot"
     tiles = picture[::2, ::2].reshape(SIDE + 4, 11, SIDE + 4).transpose(1, 0, 2)[:, 2:-2, 2:-2].reshape(11, -1)
-    own = 255 - ds.xq[int(np.flatnonzero(np.asarray(ds.query_labels) == 1)[0])]
+    own = 255 - ds.xq[int(np.flatnonzero(np.asarray(ds.query_labels) == FIRST)[0])]
     assert np.abs(tiles[0] - own).mean() < 15
     assert (np.abs(tiles[1:] - tiles[0].astype(float)).mean(axis=1) < 40).all()

@@ -84,7 +84,7 @@ def untrained(n_inner: int) -> MultiLevelPQ:
 
 
 def learn(n_inner: int, runs: int) -> Row:
-    """One thread and one shard: seconds to train, to encode a vector, to find cells, and to scan codes."""
+    """One thread and one shard: seconds to train, to encode a vector, to find a query's cells, and of searches."""
     index = untrained(n_inner)
     xt = np.concatenate(list(synthetic_chunks(256 * n_inner, D)))[distributed.training_rows(index, 256 * n_inner)]
     xb = np.concatenate(list(synthetic_chunks(8 * SYNTHETIC_BLOCK, D, skip_blocks=1000)))
@@ -93,8 +93,10 @@ def learn(n_inner: int, runs: int) -> Row:
         train_s = _timed(lambda: index.train(xt), 1)
         encode_s = _timed(lambda: index._encode(xb), runs) / len(xb)
         index.add(xb)
+        probe_s = _timed(lambda: index.clusters.probe(xq, NPROBES[-1]), runs) / NQ
         searches = [_search(index, xq, nprobe, runs) for nprobe in NPROBES if nprobe <= n_inner]
-    return {"n_inner": n_inner, "n_train": len(xt), "train_s": train_s, "encode_s": encode_s, "searches": searches}
+    row = {"n_inner": n_inner, "n_train": len(xt), "train_s": train_s, "encode_s": encode_s}
+    return row | {"probe_s": probe_s, "searches": searches}
 
 
 def _search(index: MultiLevelPQ, xq: FloatMatrix, nprobe: int, runs: int) -> Row:

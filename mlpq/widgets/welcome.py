@@ -23,8 +23,9 @@ from mlpq.plots import format_bytes
 from mlpq.widgets.base import Control, Explorer, Point, packed
 from mlpq.widgets.search import CLASSES
 
-DIM, M, CELLS, SIDE = 128, 32, 128, 28
+DIM, M, CELLS, SIDE = 96, 32, 128, 28
 MS, NPROBES = (1, 2, 4, 8, 16, 32), (1, 2, 4, 8, 16, 32)
+FIRST = 9  # the example that is shown at first, by its class
 STEPS = 255  # between the least and the largest number of a component, in a byte
 TABLES = {"axes": SIDE * SIDE, "centroids": CELLS, "books": 256}  # rows, each of DIM numbers
 
@@ -113,8 +114,8 @@ def restored(stored: Codes, low: list[float], step: list[float]) -> FloatMatrix:
 
 def rounded(x: npt.NDArray[Any]) -> tuple[Codes, tuple[list[float], list[float]]]:
     """Return numbers (rows, DIM) as bytes, with what 0 stands for and the step of each column."""
-    low, step = x.min(axis=0), np.ptp(x, axis=0) / STEPS
-    return np.rint((x - low) / step).astype(np.uint8), (low.tolist(), step.tolist())
+    low, step = ([float(f"{value:.6g}") for value in values] for values in (x.min(axis=0), np.ptp(x, axis=0) / STEPS))
+    return np.rint((x - low) / step).clip(0, STEPS).astype(np.uint8), (low, step)
 
 
 def principal(x: FloatMatrix, mean: FloatMatrix) -> npt.NDArray[np.float64]:
@@ -163,8 +164,8 @@ class Welcome(Explorer):
 
     title = "Draw something to wear"
     controls = (
-        Control("m", "m: bytes of a code", MS),
-        Control("nprobe", "nprobe: cells visited", NPROBES),
+        Control("m", "m: bytes", MS),
+        Control("nprobe", "nprobe: cells", NPROBES),
     )
     say = (
         "At m = {m} and nprobe = {nprobe}, recall@10 is {recall} ± {interval}, measured with {nq} images that are not among "
@@ -172,13 +173,18 @@ class Welcome(Explorer):
     )
     columns: ClassVar = {"settings": "m", "sizes": "codes", "recalls": "recall@10 at this nprobe"}
     caption = (
-        "{n:,} images of {dataset}, in {cells} cells; PCA to {dim} components, cut in order of variance into {most} "
-        "sub-vectors of 8 bits; one codebook for the residuals of all cells. Axes, centroids and codebooks are in bytes. All "
-        "pictures but your own strokes are decoded from codes. Nothing is sent anywhere."
+        "{n:,} images of {dataset} in {cells} cells; PCA to {dim} components, cut in order of variance into {most} sub-vectors "
+        "of 8 bits; one codebook for the residuals of all cells; axes, centroids and codebooks in bytes. All pictures but your "
+        "strokes are decoded from codes. The time is from the stroke to the last picture. Nothing is sent anywhere."
     )
 
     m = traitlets.Int(16).tag(sync=True)
     nprobe = traitlets.Int(8).tag(sync=True)
+
+    @classmethod
+    def about(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the front end needs beside a record: here also what it begins with."""
+        return super().about(record) | {"first": FIRST}
 
     @classmethod
     def shared(cls, ds: Dataset) -> dict[str, Any]:
@@ -227,7 +233,7 @@ class Welcome(Explorer):
         )
         return super().twin().replace("</p>", f"</p>{image}", 1)
 
-    def picture(self, example: int = 1) -> tuple[str, Codes]:
+    def picture(self, example: int = FIRST) -> tuple[str, Codes]:
         """Return the name of an example, and it with its ten results in a row, dark on white: u1."""
         shared = self.data["shared"]
         tables = Tables.read(shared)
