@@ -119,11 +119,11 @@ def test_what_is_no_file_of_vectors_gets_one_clear_error(lab: Locator, tmp_path:
     other = tmp_path / "vectors.csv"
     other.write_text("1,2,3\n" * 100)
     assert "must end in .npy" in refused(lab, other)
-    for array, expected in (
+    for number, (array, expected) in enumerate((
         (x[0], "not a matrix"), (np.asfortranarray(x), "np.ascontiguousarray"), (x.astype(complex), "<c16"),
         (np.empty((0, 5), np.float32), "0 vectors"), (np.zeros((3, 5000), np.float32), "5,000 numbers"), (x.astype(">f4"), ">f4"),
-    ):  # fmt: skip
-        path = tmp_path / "odd.npy"
+    )):  # fmt: skip
+        path = tmp_path / f"odd-{number}.npy"
         np.save(path, array)
         assert expected in refused(lab, path), expected
 

@@ -61,35 +61,30 @@ export const advise = (coarse, codes, { N, ram, target }) => {
   return { best: most, reached: false, why };
 };
 
-// The lines that read a file into xb, as float32.
-const loaded = (name) => {
-  const suffix = name.split(".").pop();
-  if (suffix === "npy") return ["import numpy as np", "", `xb = np.load("${name}").astype(np.float32)`];
-  return ["import mlpq", "import numpy as np", "", `xb = mlpq.load_dataset("${name}").xb  # some rows are held out as queries`];
-};
-
-// Python lines that build the index and search it: { mlpq, faiss }.
+// Python lines that build the index of the file `name` and search it: { mlpq, faiss }.
 export const python = ({ d, cells, metric }, { code: { m, nbits, dim }, nprobe, rerank }, name, N) => {
+  const plain = name.endsWith(".npy");
+  const xb = plain ? `xb = np.load("${name}").astype(np.float32)` : `xb = mlpq.load_dataset("${name}").xb  # without some rows, held out as queries`;
   const most = Math.min(N, Math.max(65_536, 256 * cells));
   const some = most < N ? `xb[::${Math.floor(N / most)}]` : "xb";
-  const lines = loaded(name).filter((line) => line !== "import mlpq");
-  const given = `metric="${metric}", pca_dim=${dim}, m=${m}, nbits=${nbits}${rerank > 1 ? ", keep_originals=True" : ""}`;
-  const searched = `k=${K}, nprobe=${nprobe}${rerank > 1 ? `, rerank=${rerank}` : ""}`;
-  const ours = [
-    "import mlpq", ...lines, "",
-    `index = mlpq.MultiLevelPQ(${d}, n_inner=${cells}, n_outer=${outer(cells)}, ${given})`,
+  const kept = rerank > 1;
+  const lines = (...all) => all.filter((line) => line !== null).join("\n");
+  const ours = lines(
+    "import mlpq", plain ? "import numpy as np" : null, "", xb, "",
+    "index = mlpq.MultiLevelPQ(",
+    `    ${d}, n_inner=${cells}, n_outer=${outer(cells)}, metric="${metric}", pca_dim=${dim}, m=${m}, nbits=${nbits},`,
+    kept ? "    keep_originals=True," : null, ")",
     `index.train(${some}).add(xb)`,
-    ...(rerank > 1 ? ['index.save("index.h5")', 'index = mlpq.MultiLevelPQ.load("index.h5", mmap=True)  # originals stay on the disk'] : []),
-    `D, I = index.search(xq, ${searched})`,
-  ];
-  const factory = `PCAR${dim},IVF${cells},PQ${m}x${nbits}${rerank > 1 ? ",RFlat" : ""}`;
-  const theirs = [
-    "import faiss", ...lines.slice(0, 2), ...lines.slice(2), ...(metric === "cosine" ? ["faiss.normalize_L2(xb)"] : []), "",
-    `index = faiss.index_factory(${d}, "${factory}")`,
-    `index.train(${some})`, "index.add(xb)",
-    `faiss.extract_index_ivf(index).nprobe = ${nprobe}`,
-    ...(rerank > 1 ? [`index.k_factor = ${rerank}  # the originals are in RAM`] : []),
-    `D, I = index.search(xq, ${K})`,
-  ];
-  return { mlpq: ours.join("\n"), faiss: theirs.join("\n") };
+    kept ? 'index.save("index.h5")' : null, kept ? 'index = mlpq.MultiLevelPQ.load("index.h5", mmap=True)  # originals stay on the disk' : null,
+    `D, I = index.search(xq, k=${K}, nprobe=${nprobe}${kept ? `, rerank=${rerank}` : ""})  # xq: your queries, a row each`,
+  );
+  const faiss = lines(
+    "import faiss", plain ? "import numpy as np" : "import mlpq", "", xb,
+    metric === "cosine" ? "faiss.normalize_L2(xb)  # and xq" : null, "",
+    `index = faiss.index_factory(${d}, "PCAR${dim},IVF${cells},PQ${m}x${nbits}${kept ? ",RFlat" : ""}")`,
+    `index.train(${some})`, "index.add(xb)", `faiss.try_extract_index_ivf(index).nprobe = ${nprobe}`,
+    kept ? `index.k_factor = ${rerank}  # the originals are in RAM` : null,
+    `D, I = index.search(xq, ${K})  # xq: your queries, a row each`,
+  );
+  return { mlpq: ours, faiss };
 };

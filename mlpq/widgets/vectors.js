@@ -22,7 +22,7 @@ const [GAP, PIECE] = [1 << 16, 1 << 23]; // bytes: rows so near are read in one 
 const LONGEST = 4096; // numbers in a vector
 
 const buffer = (file, from, to) => file.slice(from, to).arrayBuffer();
-const whole = (n) => n.toLocaleString("en");
+const spelled = (n) => n.toLocaleString("en");
 
 // What the header of a .npy says: { dtype, n, d, offset }.
 const npy = async (file) => {
@@ -56,7 +56,7 @@ const vecs = async (file, dtype) => {
   const d = start.byteLength < 4 ? 0 : start.getInt32(0, true);
   const width = 4 + d * TYPES[dtype].size;
   if (d < 1 || file.size % width) {
-    throw new Error(`Its size, ${whole(file.size)} bytes, is no multiple of a vector's of ${d} numbers: it is cut off, or of `
+    throw new Error(`Its size, ${spelled(file.size)} bytes, is no multiple of a vector's of ${d} numbers: it is cut off, or of `
       + "another format.");
   }
   return { dtype, n: file.size / width, d, offset: 4, width };
@@ -80,17 +80,16 @@ const opener = (name) => {
 // open(file): { name, size, dtype, n, d, rows }, of a File; await rows(ids) returns the vectors with these numbers, which
 // must rise, one after the other in one Float32Array.
 export const open = async (file) => {
-  const { dtype, n, d, offset, width = d * TYPES[dtype].size } = await opener(file.name)(file).catch((error) => {
-    throw new Error(`${file.name} cannot be read as vectors. ${error.message}`);
-  });
   const refuse = (words) => {
     throw new Error(`${file.name} cannot be read as vectors. ${words}`);
   };
-  if (n * d === 0) refuse(`It holds ${whole(n)} vectors of ${d} numbers.`);
-  if (d > LONGEST) refuse(`Its vectors have ${whole(d)} numbers; up to ${whole(LONGEST)} are taken here.`);
+  const head = async () => opener(file.name)(file);
+  const { dtype, n, d, offset, width = d * TYPES[dtype].size } = await head().catch(({ message }) => refuse(message));
+  if (n * d === 0) refuse(`It holds ${spelled(n)} vectors of ${d} numbers.`);
+  if (d > LONGEST) refuse(`Its vectors have ${spelled(d)} numbers; up to ${spelled(LONGEST)} are taken here.`);
   const [needed, own] = [offset + (n - 1) * width + d * TYPES[dtype].size, d * TYPES[dtype].size];
   if (file.size < needed) {
-    refuse(`It should hold ${whole(n)} vectors of ${d} numbers, ${whole(needed)} bytes, but has ${whole(file.size)}: it is cut off.`);
+    refuse(`It should hold ${spelled(n)} vectors of ${d} numbers, ${spelled(needed)} bytes, but has ${spelled(file.size)}: it is cut off.`);
   }
   const rows = async (ids) => {
     const out = new Float32Array(ids.length * d);
