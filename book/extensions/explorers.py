@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlpq import widgets
-from mlpq.widgets import base
+from mlpq.widgets import base, lab
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -41,10 +41,12 @@ def write(app: Sphinx) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "style.css").write_text(base.STYLE)
     (folder / "host.js").write_text((base.FOLDER / "host.js").read_text())
-    for cls in widgets.EXPLORERS:
+    for cls in (*widgets.EXPLORERS, widgets.Lab):
         text = json.dumps(base.source(cls.explorer))
         script = f"(window.mlpqExplorers ??= {{}}).{cls.explorer} = {text};\n"
         (folder / f"{cls.explorer}.js").write_text(script)
+    for name in lab.SAMPLES:
+        (folder / f"sample-{name}.js").write_text(lab.sample(name))
 
 
 def load(

@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|disk|plan|machines`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import arena, codecs, disk, figure, machines, plan, report, scale, sweep
+from mlpq.bench import arena, codecs, disk, figure, machines, plan, report, sample, scale, sweep
 from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
@@ -23,19 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
     commands = parser.add_subparsers(
-        required=True, metavar="ratios|compare|sweep|scale|codecs|arena|disk|plan|machines"
+        required=True, metavar="ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample"
     )
     for add in (
-        _add_ratios,
-        _add_compare,
-        _add_sweep,
-        _add_scale,
-        _add_codecs,
-        _add_arena,
-        _add_disk,
-        _add_plan,
-        _add_machines,
-    ):
+        _add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_disk, _add_plan, _add_machines,
+        _add_sample,
+    ):  # fmt: skip
         add(commands)
     args = parser.parse_args(arguments)
     args.command_line = arguments
@@ -161,6 +154,15 @@ def _add_machines(commands: Commands) -> None:
     command = _command(commands, "machines", description, "book/recorded/machines.json")
     command.add_argument("--vectors", type=_positive, default=machines.N, help="to build of (default: %(default)s)")
     command.set_defaults(run=_recorded(machines.machines, machines.report), runs=3, threads=1)
+
+
+def _add_sample(commands: Commands) -> None:
+    description = "Measure how much better a sample of the base looks than the whole, with the same settings."
+    command = _command(commands, "sample", description, "book/recorded/sample.json")
+    sets = list(sample.DATASETS)
+    command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
+    command.add_argument("--queries", type=_positive, default=1000, help="the first so many (default: %(default)s)")
+    command.set_defaults(run=_recorded(sample.sample, sample.report))
 
 
 def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:

@@ -8,6 +8,7 @@ from mlpq.widgets.codec import Codec
 from mlpq.widgets.drift import Drift
 from mlpq.widgets.frontier import Frontier
 from mlpq.widgets.kernel import Kernel
+from mlpq.widgets.lab import Lab
 from mlpq.widgets.lloyd import Lloyd
 from mlpq.widgets.meaning import Meaning
 from mlpq.widgets.probe import Probe
@@ -42,6 +43,7 @@ __all__ = [
     "Explorer",
     "Frontier",
     "Kernel",
+    "Lab",
     "Lloyd",
     "Meaning",
     "Probe",

@@ -1,24 +1,9 @@
 // The index and the raw vectors against the RAM, on one scale, and below them the shares of the index, magnified.
 // compute() does what Bytes.compute does in Python, in the same words; all bytes stay below 2**53, so doubles are exact.
+import { fixed, said } from "./numbers.js";
 import { explorer, make } from "./shared.js";
 
 const WANTED = 39; // training points per codeword; Faiss warns below
-
-// As Python formats: halves, which toFixed rounds up, go to the even digit.
-const fixed = (x, digits) => {
-  const up = x.toFixed(digits);
-  const tie = (x * 2 ** (digits + 1)) % 2 === 1;
-  const [whole, rest] = (tie && up.at(-1) % 2 ? (x - 0.001).toFixed(digits) : up).split(".");
-  return whole.replace(/\B(?=(\d{3})+$)/g, ",") + (rest ? `.${rest}` : "");
-};
-
-// As mlpq.plots.format_bytes.
-const said = (n) => {
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
-  let at = 0;
-  for (; n >= 999.5 && at < 5; at++) n /= 1000;
-  return `${fixed(n, at === 0 || n >= 100 ? 0 : 1)} ${units[at]}`;
-};
 
 // What bytes cost in a month, at a price in hundredths for a GB.
 const money = (size, price) => {

@@ -1,0 +1,183 @@
+// What the Lab measures, on rows of d numbers in one array: what looks wrong in them, the true neighbours, and cells and codes
+// after PCA, as in mlpq. For a code the rank of each true neighbour is found once; from the ranks come recall by codes alone and after
+// reading any number of originals, for every nprobe. Nothing here knows of the page.
+import { assign, decode, encode, squared } from "./engine.js";
+import { train } from "./engine-train.js";
+import { deal, dot } from "./lab-pca.js";
+
+export const K = 10;
+export const NPROBES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
+const [ROWS, NITER] = [10_000, 8]; // that train a code
+
+// What is to be known of rows before they are used: { kept, nan, zero, equal, length, spread, largest, off }. `kept` are the
+// rows that are finite; shares are of these: `length` and `spread` are mean and standard deviation of their lengths,
+// `largest` the share of the variance in one place, `off` the share of the squared length in the mean.
+export const audit = (x, d) => {
+  const [kept, seen, lengths] = [[], new Map(), []];
+  const [mean, second] = [new Float64Array(d), new Float64Array(d)];
+  let [zero, equal] = [0, 0];
+  for (let i = 0; i < x.length / d; i++) {
+    const row = x.subarray(i * d, (i + 1) * d);
+    const length = Math.sqrt(dot(row, 0, row, 0, d));
+    if (!Number.isFinite(length)) continue;
+    kept.push(i);
+    lengths.push(length);
+    if (length === 0) zero++;
+    let hash = 0;
+    for (const value of new Uint32Array(row.slice().buffer)) hash = Math.imul(hash ^ value, 0x9e3779b1) ^ (hash >>> 15);
+    const others = seen.get(hash) ?? [];
+    if (others.some((j) => row.every((value, at) => value === x[j * d + at]))) equal++;
+    else seen.set(hash, [...others, i]);
+    for (let j = 0; j < d; j++) {
+      mean[j] += row[j];
+      second[j] += row[j] ** 2;
+    }
+  }
+  const n = kept.length;
+  const length = lengths.reduce((a, b) => a + b, 0) / n;
+  const spread = Math.sqrt(lengths.reduce((a, b) => a + (b - length) ** 2, 0) / n);
+  const [all, centre] = [second.reduce((a, b) => a + b, 0) / n, mean.reduce((a, b) => a + (b / n) ** 2, 0)];
+  const variances = second.map((sum, j) => sum / n - (mean[j] / n) ** 2);
+  const total = variances.reduce((a, b) => a + b, 0);
+  const at = variances.indexOf(Math.max(...variances));
+  return {
+    kept, nan: x.length / d - n, zero, equal, length, spread, off: all ? centre / all : 0,
+    largest: total ? variances[at] / total : 0, place: at,
+  };
+};
+
+// The true K nearest of each query among the first n rows of xb, for each of rising sizes n: ids (nq, K), nearest first.
+export const truths = (xb, xq, d, sizes, progress) => {
+  const [nq, n] = [xq.length / d, xb.length / d];
+  const found = sizes.map(() => new Int32Array(nq * K));
+  const ids = new Int32Array(K);
+  const best = new Float64Array(K);
+  for (let q = 0; q < nq; q++) {
+    best.fill(Infinity);
+    for (let i = 0, size = 0; i < n; i++) {
+      let distance = 0;
+      for (let a = q * d, b = i * d, end = a + d; a < end && distance < best[K - 1]; a++, b++) {
+        const difference = xq[a] - xb[b];
+        distance += difference * difference;
+      }
+      if (distance < best[K - 1]) {
+        let at = K - 1;
+        for (; at && distance < best[at - 1]; at--) [best[at], ids[at]] = [best[at - 1], ids[at - 1]];
+        [best[at], ids[at]] = [distance, i];
+      }
+      if (i + 1 === sizes[size]) found[size++].set(ids, q * K);
+    }
+    progress(q / nq);
+  }
+  return found;
+};
+
+// The cells: which holds each row, and in which order each query visits them: order[q * cells + c] is the turn of cell c.
+export const visits = (xb, xq, d, centroids) => {
+  const cells = centroids.length / d;
+  const { labels } = assign(xb, d, centroids);
+  const nq = xq.length / d;
+  const order = new Int32Array(nq * cells);
+  const far = new Float64Array(cells);
+  for (let q = 0; q < nq; q++) {
+    for (let c = 0; c < cells; c++) far[c] = squared(xq, q, centroids, c, d);
+    Array.from(far.keys()).sort((a, b) => far[a] - far[b] || a - b).forEach((c, place) => { order[q * cells + c] = place; });
+  }
+  return { cells, labels, order };
+};
+
+// The share of the true neighbours that lie in the first nprobe cells, for each nprobe.
+export const inSight = ({ cells, labels, order }, truth, nprobes) => {
+  const turns = Array.from(truth, (id, at) => order[Math.floor(at / K) * cells + labels[id]]);
+  return nprobes.map((nprobe) => turns.filter((place) => place < nprobe).length / turns.length);
+};
+
+// The first dim of all principal components of y (n, dims), in the order in which m sub-vectors get them.
+const dealt = (y, dims, dim, m, variances) => {
+  const places = deal(variances.slice(0, dim), m);
+  const out = new Float32Array((y.length / dims) * dim);
+  for (let i = 0; i < out.length; i++) out[i] = y[Math.floor(i / dim) * dims + places[i % dim]];
+  return out;
+};
+
+// A code of residuals: the rank of each true neighbour, as found in each of the sizes. data holds components yb, yq and
+// centroids (., dims), their variances, and the true neighbours found in each of the sizes.
+// Returns ranks[size][nprobe index] = Int32Array (nq * K): how many codes in sight stand before it, -1 where it is not.
+export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
+  const { dims, variances, found, sizes } = data;
+  const [y, q, centroids] = [data.yb, data.yq, data.centroids].map((one) => dealt(one, dims, dim, m, variances));
+  const { cells, labels, order } = visits(y, q, dim, centroids);
+  const rest = y.slice();
+  labels.forEach((cell, i) => { for (let j = 0; j < dim; j++) rest[i * dim + j] -= centroids[cell * dim + j]; });
+  progress(0.1);
+  const pq = train(rest.subarray(0, ROWS * dim), dim, m, nbits, { niter: NITER });
+  progress(0.6);
+  const codes = encode(pq, rest);
+  progress(0.7);
+  const decoded = decode(pq, codes);
+  const [n, nq] = [labels.length, q.length / dim];
+  const own = Float64Array.from({ length: n }, (_, i) => // |b|^2 + 2 c b of the decoded residual b: no query has part in it
+    dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, labels[i], dim));
+  const out = sizes.map(() => nprobes.map(() => new Int32Array(nq * K).fill(-1)));
+  const base = new Float64Array(cells);
+  const distances = new Float64Array(n);
+  for (let query = 0; query < nq; query++) {
+    const table = products(pq, q, query);
+    for (let cell = 0; cell < cells; cell++) base[cell] = squared(q, query, centroids, cell, dim);
+    for (let i = 0, at = 0; i < n; i++) {
+      let sum = base[labels[i]] + own[i];
+      for (let entry = 0; entry < table.length; entry += pq.ksub, at++) sum += table[entry + codes[at]];
+      distances[i] = sum;
+    }
+    const turns = order.subarray(query * cells, (query + 1) * cells);
+    sizes.forEach((size, s) => {
+      const trues = found[s].subarray(query * K, query * K + K);
+      const counts = before(distances.subarray(0, size), trues, labels, turns);
+      trues.forEach((id, t) => {
+        let [rank, place] = [0, 0];
+        nprobes.forEach((nprobe, p) => {
+          for (; place < Math.min(nprobe, cells); place++) rank += counts[t][place];
+          if (turns[labels[id]] < nprobe) out[s][p][query * K + t] = rank;
+        });
+      });
+    });
+    progress(0.7 + (0.3 * query) / nq);
+  }
+  return out;
+};
+
+// -2 q b for each codeword b: the table (m, ksub) of a query.
+const products = ({ m, ksub, dsub, codebooks }, q, query) => {
+  const table = new Float64Array(m * ksub);
+  for (let j = 0, at = 0, from = 0; j < m; j++) {
+    for (let code = 0; code < ksub; code++, at++, from += dsub) {
+      let sum = 0;
+      for (let t = 0, a = (query * m + j) * dsub; t < dsub; t++) sum += q[a + t] * codebooks[from + t];
+      table[at] = -2 * sum;
+    }
+  }
+  return table;
+};
+
+// For each true neighbour the number of codes nearer than its own, by the turn of their cells.
+const before = (distances, trues, labels, turns) => {
+  const counts = Array.from(trues, () => new Int32Array(turns.length));
+  const bounds = Array.from(trues, (id) => distances[id]);
+  const bound = Math.max(...bounds);
+  for (let i = 0; i < distances.length; i++) {
+    if (distances[i] >= bound) continue;
+    for (let t = 0; t < K; t++) if (distances[i] < bounds[t]) counts[t][turns[labels[i]]]++;
+  }
+  return counts;
+};
+
+// Of each query the share of its true neighbours among the r * K best by code, from the ranks at one nprobe.
+export const shares = (of, r) =>
+  Float64Array.from({ length: of.length / K }, (_, q) => of.subarray(q * K, (q + 1) * K).filter((rank) => rank >= 0 && rank < r * K).length / K);
+
+// The mean of numbers, and half of its 95 % interval.
+export const averaged = (values) => {
+  const mean = values.reduce((a, b) => a + b, 0) / values.length;
+  const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, values.length - 1);
+  return [mean, 1.96 * Math.sqrt(variance / values.length)];
+};

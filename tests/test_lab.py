@@ -1,0 +1,281 @@
+"""The Lab in Chromium: files of every format and type, what is wrong with them, recall against Python's, advice, cancel."""
+
+import json
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+import mlpq
+from mlpq import widgets
+from tests.browser import Watched, serious_violations
+from tests.conftest import NARROW, patient_page
+from tests.kernel import page_of
+
+MINUTES = 3  # that a measurement may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lab") / "lab.html"
+    path.write_text(page_of(widgets.Lab()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    with patient_page(browser) as opened:
+        yield opened
+
+
+@pytest.fixture
+def lab(page: Page, page_file: Path) -> Locator:
+    """The Lab, from disk, where nothing has run."""
+    page.goto(page_file.as_uri())
+    there = page.locator(".lab")
+    expect(there.locator(".status")).to_have_text("Nothing has run yet.")
+    return there
+
+
+def vectors(n: int, d: int, dtype: str = "<f4") -> np.ndarray:
+    """Clusters with directions of their own, so that codes and cells have something to find."""
+    rng = np.random.default_rng(d)
+    centres, axes = rng.normal(size=(40, d)), rng.normal(size=(min(d, 20), d))
+    x = centres[rng.integers(40, size=n)] + rng.normal(size=(n, len(axes))) @ axes / 8 + rng.normal(size=(n, d)) / 8
+    if dtype in ("u1", "i1"):
+        x = np.rint(100 * (x - x.min()) / np.ptp(x)) - (50 if dtype == "i1" else 0)
+    return np.ascontiguousarray(x, dtype)
+
+
+def written(folder: Path, suffix: str, x: np.ndarray) -> Path:
+    """Write a file in one of the formats that the Lab reads."""
+    path = folder / f"vectors.{suffix}"
+    if suffix == "npy":
+        np.save(path, x)
+    elif suffix.endswith("vecs"):
+        heads = np.full((len(x), 1), x.shape[1], "<i4").view("u1")
+        path.write_bytes(np.hstack([heads, x.view("u1").reshape(len(x), -1)]).tobytes())
+    else:
+        path.write_bytes(struct.pack("<II", *x.shape) + x.tobytes())
+    return path
+
+
+def chosen(lab: Locator, path: Path) -> None:
+    lab.locator("input[type=file]").set_input_files(path)
+
+
+def ended(lab: Locator) -> str:
+    """Wait until the Lab has nothing more to do; return what it says."""
+    lab.locator("progress").wait_for(state="hidden", timeout=60_000 * MINUTES)
+    return lab.locator(".status").inner_text()
+
+
+FORMATS = [
+    ("npy", "<f2", 25), ("npy", "<f4", 768), ("npy", "<f8", 100), ("fvecs", "<f4", 1536), ("bvecs", "u1", 100),
+    ("fbin", "<f4", 25), ("u8bin", "u1", 128), ("i8bin", "i1", 100),
+]  # fmt: skip
+WORDS = {"<f2": "float16", "<f4": "float32", "<f8": "float64", "u1": "uint8", "i1": "int8"}
+
+
+@pytest.mark.parametrize(("suffix", "dtype", "d"), FORMATS)
+def test_every_format_is_read(lab: Locator, tmp_path: Path, suffix: str, dtype: str, d: int) -> None:
+    x = vectors(1200, d, dtype)
+    path = written(tmp_path, suffix, x)
+    chosen(lab, path)
+    said = lab.get_by_text("1,200 rows of")
+    expect(said).to_contain_text(f"1,200 rows of {d:,} numbers, {WORDS[dtype]}")
+    length = np.linalg.norm(x.astype(np.float32), axis=1).mean()
+    expect(lab).to_contain_text(f"Lengths: {float(f'{length:.3g}'):g}".split(".")[0])
+    lab.get_by_role("button", name="Cancel").click()
+    expect(lab.locator(".status")).to_contain_text("Cancelled")
+
+
+def refused(lab: Locator, path: Path) -> str:
+    chosen(lab, path)
+    expect(lab.locator(".status")).to_contain_text(path.name)
+    words = ended(lab)
+    assert "cannot be read as vectors" in words
+    return words
+
+
+def test_what_is_no_file_of_vectors_gets_one_clear_error(lab: Locator, tmp_path: Path) -> None:
+    x = vectors(1200, 100)
+    for suffix, expected in (
+        ("npy", "it is cut off"),
+        ("fvecs", "it is cut off, or of another format"),
+        ("fbin", "it is cut off"),
+    ):
+        path = written(tmp_path, suffix, x)
+        path.write_bytes(path.read_bytes()[:-100])
+        assert expected in refused(lab, path)
+    text = tmp_path / "text.npy"
+    text.write_text("A text, and no vectors.\n" * 100)
+    assert "np.save" in refused(lab, text)
+    other = tmp_path / "vectors.csv"
+    other.write_text("1,2,3\n" * 100)
+    assert "must end in .npy" in refused(lab, other)
+    for number, (array, expected) in enumerate((
+        (x[0], "not a matrix"), (np.asfortranarray(x), "np.ascontiguousarray"), (x.astype(complex), "<c16"),
+        (np.empty((0, 5), np.float32), "0 vectors"), (np.zeros((3, 5000), np.float32), "5,000 numbers"), (x.astype(">f4"), ">f4"),
+    )):  # fmt: skip
+        path = tmp_path / f"odd-{number}.npy"
+        np.save(path, array)
+        assert expected in refused(lab, path), expected
+
+
+def test_too_few_rows(lab: Locator, tmp_path: Path) -> None:
+    chosen(lab, written(tmp_path, "npy", vectors(500, 10)))
+    expect(lab).to_contain_text("500 rows of 10 numbers")
+    assert "Below 1,000 compare each query with all of them" in ended(lab)
+
+
+def test_what_looks_wrong_is_said(lab: Locator, tmp_path: Path) -> None:
+    x = vectors(1500, 25) + 20
+    x[[5, 7], 3] = np.nan
+    x[11] = np.inf
+    x[20:30] = 0
+    x[100:140] = x[200]
+    x[:, 8] *= 50
+    chosen(lab, written(tmp_path, "npy", x))
+    expect(lab).to_contain_text("3 rows hold NaN or infinity")
+    expect(lab).to_contain_text("10 rows are zero")
+    expect(lab).to_contain_text("49 rows equal another one")  # 40 copies, and nine zeros
+    expect(lab).to_contain_text("Place 8 holds")
+    expect(lab).to_contain_text("not centred")
+    lab.locator("[data-control=metric]").select_option("cosine")
+    expect(lab).to_contain_text("10 rows are zero and have no direction: they are left out")
+
+
+def test_vectors_of_one_length_are_measured_by_cosine(lab: Locator, tmp_path: Path) -> None:
+    x = vectors(1200, 25)
+    chosen(lab, written(tmp_path, "npy", x / np.linalg.norm(x, axis=1, keepdims=True)))
+    expect(lab).to_contain_text("Measured by cosine, since all are of one length")
+    expect(lab).to_contain_text("Nothing looks wrong")
+
+
+def test_a_file_of_two_gigabytes_is_sampled(lab: Locator, tmp_path: Path) -> None:
+    d, n = 100, 5_000_000
+    path = tmp_path / "sparse.fbin"
+    with path.open("wb") as file:
+        file.write(struct.pack("<II", n, d))
+        for row in range(0, n, 250_000):
+            file.seek(8 + row * d * 4)
+            file.write(vectors(1000, d).tobytes())
+        file.truncate(8 + n * d * 4)
+    chosen(lab, path)
+    expect(lab).to_contain_text("2.0 GB: 5,000,000 rows of 100 numbers, float32. 20,500 rows were drawn")
+    lab.get_by_role("button", name="Cancel").click()
+    expect(lab.locator(".status")).to_contain_text("Cancelled")
+
+
+@pytest.fixture(scope="module")
+def report(
+    page: Page, page_file: Path, words: mlpq.Dataset, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What the Lab finds out about 4,000 texts, watched while it works."""
+    path = tmp_path_factory.mktemp("texts") / "texts.npy"
+    np.save(path, words.xb[:4000])
+    watched = Watched(page, page_file.parent.as_uri())
+    page.goto(page_file.as_uri())
+    page.evaluate("""() => {
+        window.long = [];
+        new PerformanceObserver(list => window.long.push(...list.getEntries().map(one => one.duration))).observe({ type: "longtask" });
+    }""")
+    lab = page.locator(".lab")
+    chosen(lab, path)
+    assert ended(lab).startswith("Done in")
+    with page.expect_download() as download:
+        lab.get_by_role("button", name="Download report.json").click()
+    found = json.loads(Path(download.value.path()).read_text())
+    return found | {"problems": watched.problems, "long": page.evaluate("window.long"), "xb": words.xb[:4000]}
+
+
+def test_nothing_is_sent_and_the_page_stays_awake(report: dict[str, Any]) -> None:
+    assert report["problems"] == []
+    assert max(report["long"], default=0) < 1000  # of ms; on a quiet machine none is above 100
+
+
+def test_recall_is_that_of_python(report: dict[str, Any]) -> None:
+    """The same rows as base and queries, the same number of cells: recall at every nprobe within 0.02."""
+    coarse, x = report["coarse"], report["xb"]
+    xb, xq = x[coarse["rows"]["base"]], x[coarse["rows"]["queries"]]
+    assert len(np.unique(np.concatenate([coarse["rows"]["base"], coarse["rows"]["queries"]]))) == 4000
+    ds = mlpq.dataset(xb, xq, metric=coarse["metric"])
+    cells = coarse["cells"]
+    for code in (code for code in report["codes"] if code["nbits"] == 8 and code["size"] <= 32):
+        settings = [{"m": code["m"], "nbits": 8, "pca_dim": code["dim"], "metric": ds.metric, "niter": 8}]
+        rows = mlpq.measure_grid(ds, settings, coarse["nprobes"], n_inner=cells, n_outer=round(cells**0.5))
+        for row, found in zip(rows, code["found"], strict=True):
+            recall, half, *_ = found[0]
+            assert abs(row["recall"] - recall) < 0.02 + half / 2, (code["m"], row["nprobe"])
+
+
+def test_what_is_advised_holds(report: dict[str, Any]) -> None:
+    """Built in Python with the lines shown: the bytes are those foretold, recall is not below the interval."""
+    advice, coarse, x = report["advice"], report["coarse"], report["xb"]
+    best = advice["best"]
+    xb, xq = x[coarse["rows"]["base"]], x[coarse["rows"]["queries"]]
+    given: dict[str, Any] = {"np": np}
+    lines = (
+        advice["lines"]["mlpq"]
+        .replace('index = mlpq.MultiLevelPQ.load("index.h5", mmap=True)', "")
+        .replace('index.save("index.h5")', "")
+    )
+    lines = "\n".join(line for line in lines.splitlines() if "texts.npy" not in line)
+    exec(lines, given | {"xb": xb, "xq": xq}, found := {})
+    gt = mlpq.ground_truth(xb, xq, 10, metric=coarse["metric"])[1]
+    assert mlpq.recall_at_k(found["I"], gt, 10) >= best["low"] - 0.02
+    parts = {name: size for name, size in found["index"].memory().items() if name != "originals"}
+    n, foretold = len(xb), best["parts"]
+    assert parts["codes"] == foretold["codes"] * n // advice["asked"]["N"]
+    for name in (
+        "codebooks",
+        "axes",
+        "mean",
+        "inner_centroids",
+        "outer_centroids",
+        "list_offsets",
+        "codebook_of_cell",
+        "inner_to_outer",
+    ):
+        assert parts[name] == foretold[name], name
+
+
+def test_advice_follows_the_numbers(lab: Locator, tmp_path: Path) -> None:
+    chosen(lab, written(tmp_path, "npy", vectors(2000, 25)))
+    expect(lab.get_by_text("What to build")).to_be_visible(timeout=60_000 * MINUTES)
+    ended(lab)
+    n, ram, recall = lab.locator("input[type=number]").all()
+    n.fill("100000000")
+    ram.fill("0.01")
+    expect(lab).to_contain_text("No code measured fits")
+    ram.fill("10")
+    expect(lab).to_contain_text("carried to 100,000,000")
+    expect(lab).to_contain_text("import faiss")
+    recall.fill("7")
+    expect(lab).to_contain_text("recall from 0 to 1")
+
+
+def test_cancel_stops_at_once_and_keeps_what_was_found(lab: Locator, tmp_path: Path) -> None:
+    chosen(lab, written(tmp_path, "npy", vectors(20_000, 128)))
+    expect(lab.locator("figure").first).to_be_visible(timeout=60_000 * MINUTES)
+    start = time.monotonic()
+    lab.get_by_role("button", name="Cancel").click()
+    expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
+    assert time.monotonic() - start < 30  # that it takes less than a second shows on a quiet machine
+    expect(lab.locator("figure").first).to_be_visible()
+
+
+def test_nothing_serious_for_those_who_cannot_see_it(page: Page, lab: Locator, tmp_path: Path) -> None:
+    chosen(lab, written(tmp_path, "npy", vectors(1200, 25)))
+    ended(lab)
+    for scheme in ("light", "dark"):
+        page.evaluate("scheme => { document.documentElement.dataset.theme = scheme; }", scheme)
+        assert serious_violations(page) == []
+    page.set_viewport_size(NARROW)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
