@@ -1,6 +1,7 @@
 """`python -m mlpq.bench sample`: rows of the base, their truth, what a line foretells, that a run goes on."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,10 +41,16 @@ def test_a_run_goes_on_and_its_rows_are_right(
     assert "50 originals" in capsys.readouterr().out
 
 
-def test_a_line_through_the_fall() -> None:
-    few, some = ({"n": n, "codes": {"8": {"0": [recall, 0.01]}}} for n, recall in ((1000, 0.9), (4000, 0.8)))
-    assert sample.foretold({"n": 16_000}, 8, 0, few, some) == pytest.approx(0.7)
-    assert sample.foretold({"n": 16_000}, 8, 0, some, few | {"n": 4000}) == pytest.approx(0.9)  # no rise is foretold
+def test_the_fall_goes_on() -> None:
+    def rows(*recalls: float) -> list[dict[str, Any]]:
+        sizes = (1000, 2000, 4000)
+        return [{"n": n, "codes": {"8": {"0": [r, 0.01]}}} for n, r in zip(sizes, recalls, strict=True)]
+
+    # Odds of 9, 3, 1 go on to 1/3 at twice as many.
+    assert sample.foretold({"n": 8000}, 8, 0, rows(0.9, 0.75, 0.5)) == pytest.approx(0.25)
+    assert sample.foretold({"n": 8000}, 8, 0, rows(0.75, 0.75, 0.5)) == pytest.approx(0.25)  # the steeper
+    assert sample.foretold({"n": 16_000}, 8, 0, rows(0.7, 0.8, 0.9)) == 0.9  # no rise is foretold
+    assert sample.foretold({"n": 4000}, 8, 0, rows(0.9, 0.75, 0.5)) == 0.5
 
 
 def test_the_record_is_whole() -> None:

@@ -75,6 +75,18 @@ def ended(lab: Locator) -> str:
     return lab.locator(".status").inner_text()
 
 
+@pytest.mark.parametrize("online", [True, False])
+def test_samples_come_with_the_page(page: Page, html: Path, address: str, online: bool) -> None:
+    home = address if online else html.as_uri()
+    watched = Watched(page, home)
+    page.goto(f"{home.rstrip('/')}/book/lab.html")
+    for name, words in (("texts", "5,000 rows of 384 numbers, int8"), ("images", "5,000 rows of 784 numbers, uint8")):
+        page.locator(f"[data-sample={name}]").click()
+        expect(page.locator(".lab")).to_contain_text(words)
+        page.get_by_role("button", name="Cancel").click()
+    assert watched.problems == []
+
+
 FORMATS = [
     ("npy", "<f2", 25), ("npy", "<f4", 768), ("npy", "<f8", 100), ("fvecs", "<f4", 1536), ("bvecs", "u1", 100),
     ("fbin", "<f4", 25), ("u8bin", "u1", 128), ("i8bin", "i1", 100),

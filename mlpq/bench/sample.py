@@ -6,7 +6,9 @@ What the Lab in the book foretells from 20,000 rows is held against what the who
 from __future__ import annotations
 
 import argparse
+import math
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -87,10 +89,13 @@ def report(path: str) -> str:
     return markdown_table(table) if table else f"{path}: no row is measured yet"
 
 
-def foretold(row: Record, m: int, rerank: int, few: Record, some: Record) -> float:
-    """Return the recall that a line in the logarithm of n foretells for all rows, from a quarter of n rows and n.
+def foretold(row: Record, m: int, rerank: int, measured: Sequence[Record]) -> float:
+    """Return the recall foretold for all rows, as the Lab does it, from `measured`: a quarter of n rows, half of them, n.
 
-    As the Lab does it: `some` holds n rows, `few` a quarter of them; what seems to rise is not added.
+    A line in the log-odds of recall against the logarithm of n, the steeper of two; where recall seems to rise, none.
     """
-    first, last = (one["codes"][str(m)][str(rerank)][0] for one in (few, some))
-    return float(last + min(0, last - first) / 2 * np.log2(row["n"] / some["n"]))
+    recalls = [one["codes"][str(m)][str(rerank)][0] for one in measured]
+    few, some, last = (math.log(max(recall, 0.001) / max(1 - recall, 0.001)) for recall in recalls)
+    slope = min(0.0, last - some, (last - few) / 2)
+    doublings = max(0.0, math.log2(row["n"] / measured[-1]["n"]))
+    return 1 / (1 + math.exp(-last - slope * doublings)) if slope * doublings else float(recalls[-1])

@@ -20,11 +20,13 @@ export const account = (N, { d, cells }, { m, nbits, dim }) => ({
 const outer = (cells) => Math.round(Math.sqrt(cells));
 export const total = (parts) => Object.values(parts).reduce((a, b) => a + b, 0);
 
-// Recall foretold for N vectors, from that of n and its change when they double: [expected, low, high]. A line in the logarithm
-// of N; where recall seems to rise with N, nothing is added.
-export const foretold = ([recall, half, change, wide], n, N) => {
+// Recall foretold for N vectors: [expected, low, high]. It was measured on a quarter, on half and on all of n; the fall goes on
+// as a line in the log-odds of recall against the logarithm of N, the steeper of two. Where recall seems to rise, nothing is added.
+export const foretold = ([recall, half, few, some, wide], n, N) => {
+  const odds = (share) => Math.log(Math.max(share, 0.001) / Math.max(1 - share, 0.001));
   const doublings = Math.max(0, Math.log2(N / n));
-  const expected = Math.max(0, recall + Math.min(0, change) * doublings);
+  const slope = Math.min(0, odds(recall) - odds(some), (odds(recall) - odds(few)) / 2);
+  const expected = slope * doublings ? 1 / (1 + Math.exp(-odds(recall) - slope * doublings)) : recall;
   const error = Math.hypot(half, wide * doublings);
   return [expected, Math.max(0, expected - error), Math.min(1, expected + error)];
 };
