@@ -204,12 +204,25 @@ def report(
     with page.expect_download() as download:
         lab.get_by_role("button", name="Download report.json").click()
     found = json.loads(Path(download.value.path()).read_text())
+    with page.expect_download() as download:
+        lab.get_by_role("button", name="Download report.html").click()
+    found["html"] = Path(download.value.path()).read_text()
     return found | {"problems": watched.problems, "long": page.evaluate("window.long"), "xb": words.xb[:4000]}
 
 
 def test_nothing_is_sent_and_the_page_stays_awake(report: dict[str, Any]) -> None:
     assert report["problems"] == []
     assert max(report["long"], default=0) < 1000  # of ms; on a quiet machine none is above 100
+
+
+def test_the_report_is_a_page_of_its_own(report: dict[str, Any], page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report["html"])
+    page.goto(path.as_uri())
+    assert page.locator("svg[role=img]").count() == 3
+    assert page.locator("button, input, script").count() == 0
+    expect(page.locator("body")).to_contain_text("mlpq.MultiLevelPQ(")
+    assert page.locator(".lab").evaluate("lab => getComputedStyle(lab).borderRadius") == "8px"
 
 
 def test_recall_is_that_of_python(report: dict[str, Any]) -> None:

@@ -91,11 +91,12 @@ const advice = (found, changed) => {
   return { node: make("section", {}, make("p", { class: "title" }, "What to build"), make("div", { class: "controls" }, N.node, ram.node, target.node), out), show };
 };
 
-const report = (el) => {
-  const style = [...document.querySelectorAll("style")].map(({ textContent }) => textContent).find((text) => text.includes("mlpq-explorer")) ?? "";
+// The page that is downloaded: what is shown, without what can be pressed.
+const report = (el, style) => {
   const copy = el.cloneNode(true);
-  copy.querySelectorAll("button, input[type=file], progress, .drop").forEach((node) => node.remove());
-  copy.querySelectorAll("input").forEach((input, i) => input.replaceWith(el.querySelectorAll(".controls input")[i]?.value ?? ""));
+  const values = [...el.querySelectorAll(".controls input")].map(({ value }) => value);
+  [...copy.querySelectorAll(".controls input")].forEach((input, i) => input.replaceWith(values[i]));
+  copy.querySelectorAll("button, progress, .drop").forEach((node) => node.remove());
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>mlpq Lab</title><style>${style}</style><body>${copy.outerHTML}</body></html>`;
 };
 
@@ -119,7 +120,7 @@ export default {
     const cancel = make("button", { type: "button", hidden: "" }, "Cancel");
     const [read, figures, build] = [make("section"), make("div", { class: "figures" }), make("div")];
     const saved = make("div", { class: "saved", hidden: "" },
-      download("report.html", "text/html", () => report(el)), download("report.json", "application/json", () => JSON.stringify({ ...found, advice: chosen }, null, 1)));
+      download("report.html", "text/html", () => report(el, data.style)), download("report.json", "application/json", () => JSON.stringify({ ...found, advice: chosen }, null, 1)));
     el.classList.add("mlpq-explorer", "lab");
     el.setAttribute("role", "group");
     el.setAttribute("aria-label", data.title);

@@ -42,7 +42,7 @@ class Lab(anywidget.AnyWidget):
         samples = {
             name: {"words": f"Try {ROWS:,} {name}", "url": f"../_static/explorers/sample-{name}.js"} for name in SAMPLES
         }
-        super().__init__(data={"title": self.title, "worker": source("lab-worker"), "samples": samples})
+        super().__init__(data={"title": self.title, "worker": source("lab-worker"), "samples": samples, "style": STYLE})
 
     def twin(self) -> str:
         """Return the Lab as HTML that needs no kernel; without scripts, a sentence remains."""
