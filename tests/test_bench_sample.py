@@ -42,15 +42,19 @@ def test_a_run_goes_on_and_its_rows_are_right(
 
 
 def test_the_fall_goes_on() -> None:
-    def rows(*recalls: float) -> list[dict[str, Any]]:
+    def rows(recalls: tuple[float, ...], seen: tuple[float, ...] = (1, 1, 1)) -> list[dict[str, Any]]:
         sizes = (1000, 2000, 4000)
-        return [{"n": n, "codes": {"8": {"0": [r, 0.01]}}} for n, r in zip(sizes, recalls, strict=True)]
+        found = zip(sizes, recalls, seen, strict=True)
+        return [{"n": n, "seen": share, "codes": {"8": {"0": [recall, 0.01]}}} for n, recall, share in found]
 
     # Odds of 9, 3, 1 go on to 1/3 at twice as many.
-    assert sample.foretold({"n": 8000}, 8, 0, rows(0.9, 0.75, 0.5)) == pytest.approx(0.25)
-    assert sample.foretold({"n": 8000}, 8, 0, rows(0.75, 0.75, 0.5)) == pytest.approx(0.25)  # the steeper
-    assert sample.foretold({"n": 16_000}, 8, 0, rows(0.7, 0.8, 0.9)) == 0.9  # no rise is foretold
-    assert sample.foretold({"n": 4000}, 8, 0, rows(0.9, 0.75, 0.5)) == 0.5
+    assert sample.foretold({"n": 8000}, 8, 0, rows((0.9, 0.75, 0.5))) == pytest.approx((0.25, 0.25))
+    assert sample.foretold({"n": 8000}, 8, 0, rows((0.75, 0.75, 0.5))) == pytest.approx((0.25, 0.25))
+    assert sample.foretold({"n": 16_000}, 8, 0, rows((0.7, 0.8, 0.9))) == (0.9, 0.9)  # no rise is foretold
+    assert sample.foretold({"n": 4000}, 8, 0, rows((0.9, 0.75, 0.5))) == (0.5, 0.5)
+    # Recall stays, since cells gain what codes lose: of what is in sight, odds of 9 fall to 3, and go on to 1.
+    gained = rows((0.6, 0.6, 0.6), (0.6, 0.6 / 0.9, 0.8))
+    assert sample.foretold({"n": 8000}, 8, 0, gained) == pytest.approx((0.4, 0.6))
 
 
 def test_the_record_is_whole() -> None:

@@ -89,13 +89,29 @@ def report(path: str) -> str:
     return markdown_table(table) if table else f"{path}: no row is measured yet"
 
 
-def foretold(row: Record, m: int, rerank: int, measured: Sequence[Record]) -> float:
-    """Return the recall foretold for all rows, as the Lab does it, from `measured`: a quarter of n rows, half of them, n.
+def foretold(row: Record, m: int | str, rerank: int | str, measured: Sequence[Record]) -> tuple[float, float]:
+    """Return the least and the most recall foretold for all rows, as the Lab does it, without its allowance for chance.
 
-    A line in the log-odds of recall against the logarithm of n, the steeper of two; where recall seems to rise, none.
+    More vectors are harder for codes and easier for cells. At most, recall goes on as it fell; at least, codes go on as they
+    fell among what is in sight, and cells gain nothing.
+
+    Args:
+        measured: a quarter of n rows, half of them, and n.
     """
-    recalls = [one["codes"][str(m)][str(rerank)][0] for one in measured]
-    few, some, last = (math.log(max(recall, 0.001) / max(1 - recall, 0.001)) for recall in recalls)
-    slope = min(0.0, last - some, (last - few) / 2)
+    few, some, last = (one["codes"][str(m)][str(rerank)][0] for one in measured)
     doublings = max(0.0, math.log2(row["n"] / measured[-1]["n"]))
-    return 1 / (1 + math.exp(-last - slope * doublings)) if slope * doublings else float(recalls[-1])
+    most = _carried(last, min(_odds(last) - _odds(some), (_odds(last) - _odds(few)) / 2), doublings)
+    (before, now), seen = (
+        (r / one["seen"] for r, one in zip((some, last), measured[1:], strict=True)),
+        measured[-1]["seen"],
+    )
+    return min(most, seen * _carried(now, _odds(now) - _odds(before), doublings)), most
+
+
+def _carried(share: float, slope: float, doublings: float) -> float:
+    """Return what a falling share comes to after some doublings of n: a line in its log-odds, which does not rise."""
+    return 1 / (1 + math.exp(-_odds(share) - slope * doublings)) if slope < 0 < doublings else share
+
+
+def _odds(share: float) -> float:
+    return math.log(max(share, 0.001) / max(1 - share, 0.001))
