@@ -233,9 +233,9 @@ def test_on_a_phone(fresh: Fresh, address: str, scheme: str) -> None:
     assert paper["y"] + paper["height"] < 900
     before = names(explorer)
     explorer.locator(".paper").tap(position={"x": 60, "y": 80})
-    expect(explorer.locator(".found")).to_have_attribute("aria-label", "The nearest: " + ", ".join(names(explorer)))
     page.wait_for_function("before => JSON.stringify([...document.querySelectorAll('.found span')].map(one => one.textContent)) !== before",
                            arg=json.dumps(before, separators=(",", ":")))  # fmt: skip
+    expect(explorer.locator(".found")).to_have_attribute("aria-label", "The nearest: " + ", ".join(names(explorer)))
     assert shifted(page) == 0
     assert serious_violations(page, within="[data-explorer=welcome]") == []
     assert explorer.locator(".paper").evaluate("one => getComputedStyle(one).touchAction") == "none"

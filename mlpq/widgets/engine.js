@@ -170,7 +170,7 @@ export const table = ({ ksub, dsub, codebooks, ...pq }, q, m = pq.m, entries = n
 };
 
 // The k smallest distances of those offered, with their numbers; `bound` is the largest of k, or Infinity.
-const smallest = (k) => {
+export const smallest = (k) => {
   const [ids, distances] = [[], []];
   const before = (id, distance, i) => distance < distances[i] || (distance === distances[i] && id < ids[i]);
   return {

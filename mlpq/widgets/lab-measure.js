@@ -1,7 +1,7 @@
 // What the Lab measures, on rows of d numbers in one array: what looks wrong in them, the true neighbours, and cells and codes
 // after PCA, as in mlpq. For a code the rank of each true neighbour is found once; from the ranks come recall by codes alone and after
 // reading any number of originals, for every nprobe. Nothing here knows of the page.
-import { assign, decode, encode, squared } from "./engine.js";
+import { assign, decode, encode, exact, smallest, squared } from "./engine.js";
 import { train } from "./engine-train.js";
 import { deal, dot } from "./lab-pca.js";
 
@@ -50,22 +50,12 @@ export const audit = (x, d) => {
 export const truths = (xb, xq, d, sizes, progress) => {
   const [nq, n] = [xq.length / d, xb.length / d];
   const found = sizes.map(() => new Int32Array(nq * K));
-  const ids = new Int32Array(K);
-  const best = new Float64Array(K);
   for (let q = 0; q < nq; q++) {
-    best.fill(Infinity);
+    const best = smallest(K);
     for (let i = 0, size = 0; i < n; i++) {
-      let distance = 0;
-      for (let a = q * d, b = i * d, end = a + d; a < end && distance < best[K - 1]; a++, b++) {
-        const difference = xq[a] - xb[b];
-        distance += difference * difference;
-      }
-      if (distance < best[K - 1]) {
-        let at = K - 1;
-        for (; at && distance < best[at - 1]; at--) [best[at], ids[at]] = [best[at - 1], ids[at - 1]];
-        [best[at], ids[at]] = [distance, i];
-      }
-      if (i + 1 === sizes[size]) found[size++].set(ids, q * K);
+      const distance = squared(xb, i, xq, q, d, best.bound);
+      if (distance < best.bound) best.offer(i, distance);
+      if (i + 1 === sizes[size]) found[size++].set(best.ids, q * K);
     }
     progress(q / nq);
   }
@@ -75,15 +65,9 @@ export const truths = (xb, xq, d, sizes, progress) => {
 // The cells: which holds each row, and in which order each query visits them: order[q * cells + c] is the turn of cell c.
 export const visits = (xb, xq, d, centroids) => {
   const cells = centroids.length / d;
-  const { labels } = assign(xb, d, centroids);
-  const nq = xq.length / d;
-  const order = new Int32Array(nq * cells);
-  const far = new Float64Array(cells);
-  for (let q = 0; q < nq; q++) {
-    for (let c = 0; c < cells; c++) far[c] = squared(xq, q, centroids, c, d);
-    Array.from(far.keys()).sort((a, b) => far[a] - far[b] || a - b).forEach((c, place) => { order[q * cells + c] = place; });
-  }
-  return { cells, labels, order };
+  const order = new Int32Array((xq.length / d) * cells);
+  exact(centroids, xq, d, cells).forEach((c, at) => { order[at - (at % cells) + c] = at % cells; });
+  return { cells, labels: assign(xb, d, centroids).labels, order };
 };
 
 // The share of the true neighbours that lie in the first nprobe cells, for each nprobe.

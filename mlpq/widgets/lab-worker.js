@@ -5,6 +5,7 @@ import { kmeans, random, sample } from "./engine-train.js";
 import { take, turn, unit } from "./engine.js";
 import { audit, averaged, inSight, NPROBES, ranks, shares, truths, visits } from "./lab-measure.js";
 import { DIM, principal } from "./lab-pca.js";
+import { fixed } from "./numbers.js";
 import { drawn, open } from "./vectors.js";
 
 const [BASE, QUERIES, NUMBERS] = [20_000, 500, 32_000_000]; // rows, at most, and numbers in them
@@ -56,7 +57,7 @@ const work = async ({ file, metric }) => {
   const { name, size, dtype, n } = source;
   postMessage({ summary: { name, size, dtype, n, d, rows: ids.length, metric: chosen, suggested: !metric, ...facts, kept: kept.length } });
   if (kept.length < LEAST) {
-    throw new Error(`It has ${kept.length.toLocaleString("en")} rows to measure on. Below ${LEAST.toLocaleString("en")} compare each query with all of them.`);
+    throw new Error(`It has ${fixed(kept.length, 0)} rows to measure on. Below ${fixed(LEAST, 0)} compare each query with all of them.`);
   }
   const order = sample(kept.length, kept.length, SEED);
   x = take(x, d, Array.from(order, (i) => kept[i]));

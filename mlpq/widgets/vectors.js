@@ -1,6 +1,8 @@
 // A file of vectors: what it is, told by its name, header and size; and some of its rows, read by slices of the file. The
 // rest of it is not read, so that its size does not matter. Errors say what to do.
 
+import { fixed } from "./numbers.js";
+
 // The float64 value of a half-precision number.
 const half = (bits) => {
   const [sign, exponent, fraction] = [bits >> 15 ? -1 : 1, (bits >> 10) & 31, bits & 1023];
@@ -22,7 +24,6 @@ const [GAP, PIECE] = [1 << 16, 1 << 23]; // bytes: rows so near are read in one 
 const LONGEST = 4096; // numbers in a vector
 
 const buffer = (file, from, to) => file.slice(from, to).arrayBuffer();
-const spelled = (n) => n.toLocaleString("en");
 
 // What the header of a .npy says: { dtype, n, d, offset }.
 const npy = async (file) => {
@@ -56,7 +57,7 @@ const vecs = async (file, dtype) => {
   const d = start.byteLength < 4 ? 0 : start.getInt32(0, true);
   const width = 4 + d * TYPES[dtype].size;
   if (d < 1 || file.size % width) {
-    throw new Error(`Its size, ${spelled(file.size)} bytes, is no multiple of a vector's of ${d} numbers: it is cut off, or of `
+    throw new Error(`Its size, ${fixed(file.size, 0)} bytes, is no multiple of a vector's of ${d} numbers: it is cut off, or of `
       + "another format.");
   }
   return { dtype, n: file.size / width, d, offset: 4, width };
@@ -85,11 +86,11 @@ export const open = async (file) => {
   };
   const head = async () => opener(file.name)(file);
   const { dtype, n, d, offset, width = d * TYPES[dtype].size } = await head().catch(({ message }) => refuse(message));
-  if (n * d === 0) refuse(`It holds ${spelled(n)} vectors of ${d} numbers.`);
-  if (d > LONGEST) refuse(`Its vectors have ${spelled(d)} numbers; up to ${spelled(LONGEST)} are taken here.`);
+  if (n * d === 0) refuse(`It holds ${fixed(n, 0)} vectors of ${d} numbers.`);
+  if (d > LONGEST) refuse(`Its vectors have ${fixed(d, 0)} numbers; up to ${fixed(LONGEST, 0)} are taken here.`);
   const [needed, own] = [offset + (n - 1) * width + d * TYPES[dtype].size, d * TYPES[dtype].size];
   if (file.size < needed) {
-    refuse(`It should hold ${spelled(n)} vectors of ${d} numbers, ${spelled(needed)} bytes, but has ${spelled(file.size)}: it is cut off.`);
+    refuse(`It should hold ${fixed(n, 0)} vectors of ${d} numbers, ${fixed(needed, 0)} bytes, but has ${fixed(file.size, 0)}: it is cut off.`);
   }
   const rows = async (ids) => {
     const out = new Float32Array(ids.length * d);
