@@ -141,11 +141,12 @@ class KMeans:
         """
         _check.trained(self.is_trained, type(self).__name__, "probe or assign")
         nprobe = _check.integer(nprobe, "nprobe", 1)
-        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, ip=False)
+        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, ip=False)[1]
 
-    def _probe(self, x: Rows, nprobe: int, *, ip: bool) -> IdMatrix:
-        """Return the nprobe nearest centroids, or with `ip` those of the largest inner products."""
-        return np.concatenate([nearest(x[part], self.centroids, nprobe, ip=ip)[1] for part in x.parts()])
+    def _probe(self, x: Rows, nprobe: int, *, ip: bool) -> tuple[FloatMatrix, IdMatrix]:
+        """Return distances to the nprobe nearest centroids, or with `ip` to those of the largest inner products, and which."""
+        D, I = zip(*(nearest(x[part], self.centroids, nprobe, ip=ip) for part in x.parts()), strict=True)
+        return np.concatenate(D), np.concatenate(I)
 
 
 class TwoLevelKMeans:
@@ -246,17 +247,18 @@ class TwoLevelKMeans:
         """
         _check.trained(self.is_trained, type(self).__name__, "probe or assign")
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.n_inner)
-        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, n_outer_probe, ip=False)
+        return self._probe(_check.rows(xq, "xq", self.d, least=0), nprobe, n_outer_probe, ip=False)[1]
 
-    def _probe(self, x: Rows, nprobe: int, n_outer_probe: int | None, *, ip: bool) -> IdMatrix:
-        """Return the nprobe nearest inner cells, or with `ip` those of the largest inner products."""
+    def _probe(self, x: Rows, nprobe: int, n_outer_probe: int | None, *, ip: bool) -> tuple[FloatMatrix, IdMatrix]:
+        """Return distances to the nprobe nearest inner cells, or with `ip` to those of the largest inner products, and which."""
         if n_outer_probe is None:
             return self.inner._probe(x, nprobe, ip=ip)
         n_outer_probe = _check.integer(n_outer_probe, "n_outer_probe", 1)
-        parts = [self._probe_outer(x[rows], nprobe, n_outer_probe, ip) for rows in blocks(len(x), self.n_inner)]
-        return np.concatenate([np.empty((0, nprobe), np.int64), *parts])
+        parts = blocks(len(x), self.n_inner) or [slice(0)]
+        D, I = zip(*(self._probe_outer(x[rows], nprobe, n_outer_probe, ip) for rows in parts), strict=True)
+        return np.concatenate(D), np.concatenate(I)
 
-    def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int, ip: bool) -> IdMatrix:
+    def _probe_outer(self, x: FloatMatrix, nprobe: int, n_outer_probe: int, ip: bool) -> tuple[FloatMatrix, IdMatrix]:
         _, near = nearest(x, self.outer_centroids, n_outer_probe, ip=ip)
         origin = np.zeros(self.d, np.float32) if ip else middle(self.inner_centroids)
         left = left_factor(x, origin, ip=ip)
@@ -268,4 +270,4 @@ class TwoLevelKMeans:
             L[np.ix_(rows, cells)] = left.rows[rows] @ right.rows[cells].T
         limit = np.full(len(x), np.finfo(np.float32).max, np.float32)
         pairs = within_reach(L, left.allowance, right.allowance, limit, nprobe, self.d)
-        return k_nearest(x, self.inner_centroids, *pairs, nprobe, ip=ip)[1]
+        return k_nearest(x, self.inner_centroids, *pairs, nprobe, ip=ip)

@@ -98,6 +98,7 @@ class MultiLevelPQ(Model):
 
     def _drop(self) -> None:
         """Have nothing added."""
+        self._in_place = None
         d = self.d if self.keep_originals else 0
         self.lists = InvertedLists.empty(self.clusters.n_inner, self.code_size, np.uint8, d)
 
@@ -144,7 +145,7 @@ class MultiLevelPQ(Model):
         cells, codes = np.empty(len(x), np.int64), np.empty((len(x), self.code_size), np.uint8)
         for part in x.parts():
             cells[part], codes[part] = self._encode(x[part])
-        originals = x if self.keep_originals else None
+        originals, self._in_place = x if self.keep_originals else None, None
         undisturbed(lambda: self.lists.extend(cells, codes, numbers, originals))
         return self
 
@@ -220,7 +221,7 @@ class MultiLevelPQ(Model):
             z = self._turned(x[part])
             originals = visits.Originals(x[part], lists.original, ip) if rerank else None
             scanner = Scanner(lists, self.clusters.inner_centroids, self._coder, z, ip, originals)
-            D[part], I[part] = scanner.search(self._probe(z, nprobe, n_outer_probe), k, shortlist)
+            D[part], I[part] = self._scanned(scanner, *self._probe(z, nprobe, n_outer_probe), k, shortlist)
         return D * factors, I
 
     def _settings(self) -> dict[str, Any]:
@@ -233,7 +234,7 @@ class MultiLevelPQ(Model):
         return arrays | self._learned()
 
     def memory(self) -> Memory:
-        """Return the bytes of every component in memory, with the sum as `.total`; a file adds some 10 kB of format."""
+        """Return the bytes of every component, with the sum as `.total`: a file adds some 10 kB, searches their tables."""
         return Memory.of(self._arrays())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -256,7 +257,6 @@ class MultiLevelPQ(Model):
         """Read an index written by `save`; it gives the same results.
 
         Args:
-            path: the file.
             mmap: leave the originals in the file, of which `rerank` then reads what it needs; `memory()` leaves them
                 out. The file must stay as it is: `save` elsewhere, or over it, which puts a new file in its place.
 

@@ -19,7 +19,9 @@ from mlpq.codecs.rotation import KINDS, Kind, Rotation
 from mlpq.codecs.shared import Shared
 from mlpq.codecs.signs import LSH
 from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
+from mlpq.exchange.in_place import InPlace, quicker
 from mlpq.search.lists import Ids
+from mlpq.search.scan import Scanner
 
 RESIDUALS = 1 << 16  # of a sample, on which a codec is trained
 OF_PQ = ("m", "nbits", "codebooks", "codebook_dtype")
@@ -78,6 +80,7 @@ class Model:
         self.codec = codec
         self.reduction: Rotation | None = None
         self._coder: Codebooks | Shared | None = None
+        self._in_place: InPlace | None = None
 
     def _use(self, codec: Codec, given: list[str]) -> None:
         if given:
@@ -165,9 +168,23 @@ class Model:
         z = self._coded.decode(cells, codes) + self.clusters.inner_centroids[cells]
         return self.reduction.inverse(z) if self.reduction else z
 
-    def _probe(self, z: FloatMatrix, nprobe: int, n_outer_probe: int | None) -> IdMatrix:
-        """Return the cells (nq, nprobe) that queries z (nq, pca_dim) look into, the best first; -1 for none."""
+    def _probe(self, z: FloatMatrix, nprobe: int, n_outer_probe: int | None) -> tuple[FloatMatrix, IdMatrix]:
+        """Return the cells (nq, nprobe) that queries z (nq, pca_dim) look into, the best first, -1 for none.
+
+        Distances to their centroids come before them.
+        """
         return self.clusters._probe(Rows(z), nprobe, n_outer_probe, ip=self.metric == "ip")
+
+    def _scanned(
+        self, scanner: Scanner, near: FloatMatrix, probes: IdMatrix, k: int, shortlist: int
+    ) -> tuple[FloatMatrix, IdMatrix]:
+        """Return what the scanner finds, by distance tables where these are quicker; see `InPlace`."""
+        books = [] if self.codec is not None else self.quantizers
+        if len(books) != 1 or not quicker(books[0], probes, scanner.lists, shortlist):
+            return scanner.search(probes, k, shortlist)
+        if (tables := self._in_place) is None or tables.lists is not scanner.lists:
+            tables = self._in_place = InPlace(scanner.lists, scanner.centroids, books[0], scanner.ip)
+        return tables.search(scanner, near, probes, k, shortlist)
 
     def _settings(self) -> dict[str, Any]:
         """Return the arguments that make an index like this, as plain words and numbers."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mlpq
+from mlpq import model
 from mlpq.codecs.codebooks import Owner
 from mlpq.codecs.rotation import deal
 from mlpq.search import scan
@@ -39,6 +40,7 @@ def test_both_paths_find_what_the_definition_finds(
     blobs: mlpq.Dataset, few: int, owner: Owner, options: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "FEW", few)
+    monkeypatch.setattr(model, "quicker", lambda *_: False)
     index = mlpq.MultiLevelPQ(32, 8, 3, codebooks=owner, **options).train(blobs.xb).add(blobs.xb)
     D, I = index.search(blobs.xq, 10, nprobe=8)
     plain = plain_distances(index, blobs.xq)
@@ -49,6 +51,7 @@ def test_both_paths_find_what_the_definition_finds(
 def test_both_paths_rerank_the_same(blobs: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     index = mlpq.MultiLevelPQ(32, 8, 3, m=8, nbits=4, keep_originals=True).train(blobs.xb).add(blobs.xb)
     found = []
+    monkeypatch.setattr(model, "quicker", lambda *_: False)
     for few in (0, 10**9):
         monkeypatch.setattr(scan, "FEW", few)
         found.append([index.search(blobs.xq, 10, nprobe=n, rerank=r) for n, r in itertools.product((1, 3, 8), (1, 4))])

@@ -131,7 +131,7 @@ class Serving:
         gt = np.load(self.folder / f"truth-{self.n}.npy")[:, :K]
         index = self.index
         x = _check.matrix(self.xq, "xq", index.d)
-        probes = index._probe(index._turned(x), index.clusters.n_inner, None)
+        _, probes = index._probe(index._turned(x), index.clusters.n_inner, None)
         cells = index.lists.cells_of(index.lists.rows_of(gt.ravel())).reshape(gt.shape)
         ranks = np.sort(_ranks(probes, cells).ravel())
         self.nprobe = int(ranks[math.ceil((1 + wanted) / 2 * len(ranks)) - 1]) + 1

@@ -94,7 +94,7 @@ class Shards:
         if self.plan.by == "part":
             return [every] * len(self.paths)
         x = _check.matrix(xq, "xq", self.model.d, least=0, metric=self.model.metric)
-        probes = self.model._probe(self.model._turned(x), min(nprobe, self.model.clusters.n_inner), None)
+        _, probes = self.model._probe(self.model._turned(x), min(nprobe, self.model.clusters.n_inner), None)
         wanted = []
         for path in self.paths:
             try:

@@ -112,7 +112,7 @@ class KMeansIndex:
         nprobe = min(_check.integer(nprobe, "nprobe", 1), self.clusters.k)
         D, I = np.empty((len(x), k), np.float32), np.empty((len(x), k), np.int64)
         for rows in batches(len(x), pieces.entries(self.lists, nprobe, k, self.d)):
-            probes = self.clusters._probe(Rows(x[rows]), nprobe, ip=ip)
+            _, probes = self.clusters._probe(Rows(x[rows]), nprobe, ip=ip)
             D[rows], I[rows] = visits.search(self.lists, probes, k, k, Vectors(x[rows], self), self.d)
         return D * factors, I
 

@@ -93,7 +93,7 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     tried = []
     for count in counts:
         km = KMeans(base.shape[1], count, niter=NITER).train(Rows(base[sample(len(base), 64 * count, 0)]))
-        cells, probes = km.assign(Rows(base)), km._probe(Rows(xq), count, ip=ip)
+        cells, probes = km.assign(Rows(base)), km._probe(Rows(xq), count, ip=ip)[1]
         ranks = np.sort(_ranks(probes, km.assign(Rows(true)).reshape(known.shape))[known])
         start, enough = (int(ranks[round(share * (len(ranks) - 1))]) + 1 for share in (recall, (1 + recall) / 2))
         sizes = np.bincount(cells, minlength=count) * (len(ds.xb) / len(base))

@@ -281,7 +281,7 @@ def in_sight(
     rows = index.lists.rows_of(true.ravel())
     if (rows < 0).any():
         raise ValueError(f"gt must hold ids of the index; {true.ravel()[rows < 0][0]} is none")
-    probes = index._probe(index._turned(x), nprobe, n_outer_probe)
+    _, probes = index._probe(index._turned(x), nprobe, n_outer_probe)
     return (index.lists.cells_of(rows).reshape(true.shape)[:, :, None] == probes[:, None, :]).any(axis=2), probes
 
 

@@ -7,12 +7,12 @@ give the same asymmetric distances.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlpq._check import Codes, FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import block, cut
 from mlpq.search import visits
 from mlpq.search.bounds import Factor, Floats, Ids, gamma, left_factor, reach, right_factor, rounding
@@ -25,23 +25,13 @@ KEEP = 1 << 24  # decoded numbers that a batch keeps, at most
 FEW = 10  # queries that visit a cell, on average, from which on it is decoded
 
 
-class Decodes(Protocol):
-    """What the codes in the lists mean. With `look_up` and `radius`, as `codecs.codebooks` has them, it knows tables."""
-
-    def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
-        """Return the residuals (n, d) that codes (n, code_size) in some cells (n,) stand for."""
-
-    def norms(self, codes: Codes) -> FloatMatrix | None:
-        """Return what estimates take for the squared norms of residuals, (n,); None for those of the decoded ones."""
-
-
 class Scanner:
     """Scans cells for one batch of queries.
 
     Args:
         lists: of the codes.
         centroids: (n_cells, d), to which the residuals were taken.
-        codec: decodes the residuals.
+        codec: decodes residuals: `decode`, `norms`; with `look_up` and `radius`, as `Codebooks` have them, it knows tables.
         z: (nq, d) the queries, in the coordinates of the codes.
         ip: by inner products: distances are then -2 z.y.
         originals: orders the shortlist anew, if given.
@@ -53,9 +43,7 @@ class Scanner:
     ) -> None:  # fmt: skip
         self.lists, self.centroids, self.codec, self.z, self.ip = lists, centroids, codec, z, ip
         self.originals = originals
-        self.plain = (
-            hasattr(codec, "look_up") and not ip
-        )  # distances to what is decoded, by tables where that is quicker
+        self.plain = hasattr(codec, "look_up") and not ip  # distances to what is decoded
         self.kept: dict[tuple[int, int], Factor] = {}
 
     def search(self, probes: IdMatrix, k: int, shortlist: int) -> tuple[FloatMatrix, IdMatrix]:
