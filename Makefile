@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
 TEXTS := probe search frontier rotation arena drift
 
-.PHONY: book test lint notebooks recorded kernel latency picture pdf bundle dist bench compare sweep scale codecs arena disk plan machines sample install clean
+.PHONY: book test lint notebooks recorded kernel latency picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample install clean
 
 book: .venv/book
 	rm -rf _build
@@ -22,6 +22,7 @@ lint: .venv/test
 
 notebooks: .venv/book
 	$(BIN)/python book/execute.py
+	$(MAKE) lock
 
 recorded: .venv/book
 	for name in $(EXPLORERS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name.json; done
@@ -45,6 +46,12 @@ bundle: book
 
 dist: .venv/test
 	$(BIN)/python -m hatchling build -d dist
+
+links: .venv/book
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+lock: .venv/book
+	$(BIN)/python book/lock.py requirements.lock
 
 bench: .venv/book
 	$(BIN)/python -m mlpq.bench ratios

@@ -26,6 +26,8 @@ def locate(app: Sphinx, config: Config) -> None:
     config.ogp_site_url = f"https://{owner}.github.io/{name}/"
     form = f"[Report it]({repository}/issues/new/choose)"
     config.myst_substitutions = {"report": form}
+    # Forms ask for a login; publishers, to whom DOIs lead, refuse programs.
+    config.linkcheck_ignore = [repository, "https://doi.org/"]
     config.version = config.release = mlpq.__version__
 
 
