@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from pypdf import PageObject, PdfReader, PdfWriter
 from pypdf.constants import PageLabelStyle
 from pypdf.generic import ArrayObject, DictionaryObject, Fit, FloatObject, NameObject, NullObject
@@ -29,6 +29,7 @@ WIDTH = int((210 - 2 * 16) / 25.4 * 96 / SCALE)  # pixels of the page between th
 STYLE = """
 @page { margin: 18mm 16mm; size: A4; @top-left { %(font)s; content: %(title)s } @bottom-center { %(font)s; content: %(number)s } }
 html { counter-reset: page %(before)d; }
+html:has(#cheat-sheet) { font-size: 14px; }
 * { animation: none !important; transition: none !important; }
 #jb-print-docs-body, .bd-footer-content, .mlpq-explorer .table, details.hide > summary, .bd-article .copybtn { display: none !important; }
 .bd-main .bd-content { margin-left: 0 !important; }
@@ -174,16 +175,14 @@ def outline(writer: PdfWriter, parts: list[Part], front: int) -> None:
         for level, text, id in part.headings:
             if level == 2 and id in part.places:
                 at, left, y = part.places[id]
-                where = {"page_number": front + part.first + at, "fit": Fit.xyz(left, y)}
-                writer.add_outline_item(title=text, parent=top, **where)
+                sheet = front + part.first + at
+                writer.add_outline_item(title=text, page_number=sheet, parent=top, fit=Fit.xyz(left, y))
 
 
-def make(html: Path, file: Path, names: Sequence[str] = PAGES) -> tuple[list[Part], list[str]]:
+def make(browser: Browser, html: Path, file: Path, names: Sequence[str] = PAGES) -> tuple[list[Part], list[str]]:
     """Write pages of the built book to a PDF. Return what it is made of, and the pages that it links to and lacks."""
     ids, parts, sheets = wanted(html, names), [], 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
-        page = browser.new_page(viewport={"width": WIDTH, "height": 1200}, color_scheme="light")
+    with browser.new_page(viewport={"width": WIDTH, "height": 1200}, color_scheme="light") as page:
         page.emulate_media(media="print")
         for name in names:
             parts.append(print_part(page, html, name, ids[name], sheets))
@@ -208,7 +207,13 @@ def make(html: Path, file: Path, names: Sequence[str] = PAGES) -> tuple[list[Par
     return parts, lacking
 
 
+def main(file: str) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
+        parts, lacking = make(browser, ROOT / "_build" / "html", Path(file))
+    assert not lacking, f"links to what is not in the book: {lacking}"
+    print(f"{file}: {len(parts)} pages on {sum(len(part.sheets) for part in parts)} sheets")
+
+
 if __name__ == "__main__":
-    made, unknown = make(ROOT / "_build" / "html", Path(sys.argv[1]))
-    assert not unknown, f"links to what is not in the book: {unknown}"
-    print(f"{sys.argv[1]}: {len(made)} pages on {sum(len(part.sheets) for part in made)} sheets")
+    main(sys.argv[1])

@@ -1,5 +1,6 @@
 """The book on paper: a few of its pages, printed and joined as all are."""
 
+import io
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,9 @@ from pypdf import PdfReader
 from pypdf.generic import Destination
 
 from tests import paper
-from tests.conftest import chromium
+from tests.browser import arrive
 
-NAMES = ["book/welcome", "book/exact-search", "book/notation", "book/glossary"]
+NAMES = ["book/welcome", "book/exact-search", "book/cheat-sheet", "book/notation", "book/glossary"]
 
 
 class Printed(NamedTuple):
@@ -25,11 +26,9 @@ class Printed(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def printed(html: Path, tmp_path_factory: pytest.TempPathFactory) -> Printed:
-    if chromium() is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
+def printed(browser: Browser, html: Path, tmp_path_factory: pytest.TempPathFactory) -> Printed:
     file = tmp_path_factory.mktemp("paper") / "book.pdf"
-    parts, lacking = paper.make(html, file, NAMES)
+    parts, lacking = paper.make(browser, html, file, NAMES)
     reader = PdfReader(file)
     return Printed(reader, parts, lacking, [sheet.extract_text() for sheet in reader.pages])
 
@@ -73,6 +72,16 @@ def test_links_lead_to_their_place_in_the_file(printed: Printed) -> None:
     at, _, top = glossary.places["term-codebook"]
     assert (1 + glossary.first + at, round(top)) in {(sheets[to[0]], round(float(to[3]))) for to in inside}
     assert "codebook" in texts[1 + glossary.first + at]
+
+
+def test_the_cheat_sheet_is_one_sheet(printed: Printed, browser: Browser, html: Path) -> None:
+    """In the book on paper, and when a reader prints the page."""
+    assert len(printed.parts[NAMES.index("book/cheat-sheet")].sheets) == 1
+    page = browser.new_page()
+    arrive(page, (html / "book" / "cheat-sheet.html").as_uri())
+    margin = dict.fromkeys(("top", "right", "bottom", "left"), "10mm")
+    (sheet,) = PdfReader(io.BytesIO(page.pdf(format="A4", margin=margin))).pages
+    assert "RFlat" in sheet.extract_text()  # in the last line
 
 
 def test_solutions_and_figures_are_there(printed: Printed, html: Path) -> None:
