@@ -201,7 +201,7 @@ def make(browser: Browser, html: Path, file: Path, names: Sequence[str] = PAGES)
         {"/Title": CONFIG["title"], "/Author": CONFIG["author"], "/Subject": f"Version {mlpq.__version__}"}
     )
     writer.page_mode = "/UseOutlines"
-    writer.compress_identical_objects(remove_duplicates=True, remove_unreferenced=True)
+    writer.compress_identical_objects()
     file.parent.mkdir(parents=True, exist_ok=True)
     writer.write(file)
     return parts, lacking
