@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
 TEXTS := probe search frontier rotation arena drift
 
-.PHONY: book test lint notebooks recorded kernel latency picture bench compare sweep scale codecs arena disk plan machines sample install clean
+.PHONY: book test lint notebooks recorded kernel latency picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample install clean
 
 book: .venv/book
 	rm -rf _build
@@ -22,6 +22,7 @@ lint: .venv/test
 
 notebooks: .venv/book
 	$(BIN)/python book/execute.py
+	$(MAKE) lock
 
 recorded: .venv/book
 	for name in $(EXPLORERS); do $(BIN)/python -m mlpq.widgets $$name book/recorded/$$name.json; done
@@ -35,6 +36,22 @@ latency: .venv/test book
 
 picture: .venv/test book
 	$(BIN)/python -m tests.picture book/recorded/codec.png
+
+pdf: .venv/test book
+	$(BIN)/python -m tests.paper dist/mlpq-book.pdf
+
+bundle: book
+	$(BIN)/python -c "import shutil; shutil.make_archive('dist/mlpq-book-html', 'zip', '_build/html')"
+	git archive --prefix=mlpq-notebooks/ --output dist/mlpq-notebooks.zip HEAD book LICENSE
+
+dist: .venv/test
+	$(BIN)/python -m hatchling build -d dist
+
+links: .venv/book
+	$(BIN)/jupyter-book build . --builder linkcheck
+
+lock: .venv/book
+	$(BIN)/python book/lock.py requirements.lock
 
 bench: .venv/book
 	$(BIN)/python -m mlpq.bench ratios

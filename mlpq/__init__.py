@@ -32,6 +32,7 @@ from mlpq.judge.recommend import recommend
 from mlpq.judge.tuning import measure_grid, pareto, predict_memory
 from mlpq.search.exact import ExactIndex
 
+__version__ = "0.2.0.dev0"
 __all__ = [
     "EDEN",
     "LSH",

@@ -13,7 +13,8 @@ from tests.conftest import ROOT
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
 CHAPTERS = [name for name in PAGES if (ROOT / f"{name}.ipynb").is_file()]
-REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text())
+REPOSITORY = CONFIG["repository"]["url"]
 SLUG = REPOSITORY.removeprefix("https://github.com/")
 
 SETTLED = """() => document.fonts.status === "loaded"

@@ -104,7 +104,8 @@ def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(folder: Path) -> None:
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "book", "_config.yml", "_toc.yml"]
+    wanted = ["book", "_config.yml", "_toc.yml", "CHANGELOG.md"]
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *wanted]
     for name in subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+
 # Each child saves, and is killed: before the n-th line of `mlpq.storage` that it runs, or after some milliseconds.
 # It is forked, since a thousand fresh interpreters would take half an hour; without threads, which do not survive that.
 DRIVER = """

@@ -78,7 +78,7 @@ def unknown(span: str, own: set[str]) -> list[str]:
         return [] if any(span[5:] in targets.split() for targets in TARGETS) else [span]
     if re.fullmatch(r"\w+(-\w+)+", span):  # a package or a data set, not a difference
         return []
-    if re.fullmatch(r"\w+(/[\w.-]+)+|\w+\.(md|txt|yml|toml)", span):
+    if re.fullmatch(r"\w+(/[\w.-]+)+|\w+\.(md|txt|yml|toml|lock|cff)", span):
         return [] if (ROOT / span).exists() or span.startswith("_build/") else [span]
     if re.fullmatch(r"[A-Z]\w*(,\w+)+", span):  # Faiss's description of an index
         return [] if mlpq.FaissIndex(64, span) else [span]

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 import yaml
 from IPython.core.interactiveshell import InteractiveShell
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 import mlpq
 from tests.conftest import ROOT
@@ -22,6 +25,9 @@ from tests.conftest import ROOT
 NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 PARTS = {part["caption"]: part["chapters"] for part in yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]}
 CHAPTERS = [chapter["file"] for chapter in PARTS["The chapters"]]
+TARGETS = {
+    name for line in re.findall(r"^([\w./ ]+):(?!=)", (ROOT / "Makefile").read_text(), re.M) for name in line.split()
+}
 MODULES = sorted((ROOT / "mlpq").rglob("*.py"))
 
 
@@ -40,6 +46,31 @@ def test_requirements_and_pyproject_agree_and_are_bounded() -> None:
     assert all("<" in bound or "==" in bound for bound in (package | everything | extras).values())
     assert all(everything.get(name, bound) == bound for name, bound in extras.items())
     assert "-e ." in (ROOT / "requirements.txt").read_text().splitlines()
+
+
+def test_the_lock_holds_what_is_asked_for_and_no_address() -> None:
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert list(locked) == sorted(locked)
+    assert len(locked) > 100
+    for name, bounds in requirements((ROOT / "requirements.txt").read_text().splitlines()).items():
+        assert Version(locked[canonicalize_name(name)]) in SpecifierSet(bounds), name
+    assert all(re.fullmatch(r"[a-z0-9-]+==[\w.+!]+", line) for line in lines if not line.startswith("#"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
+def test_workflows_and_forms_are_well_formed(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    if path.parent.name == "workflows":
+        assert content[True]  # "on", as YAML reads it
+        for job in content["jobs"].values():
+            assert job["timeout-minutes"]
+            for line in [step["run"] for step in job["steps"] if "run" in step]:
+                for target in re.findall(r"(?:^|&& )make ([\w./ ]+)", line):
+                    assert set(target.split()) <= TARGETS, line
+    elif path.name != "config.yml":
+        ids = [part["id"] for part in content["body"] if part["type"] != "markdown"]
+        assert len(ids) == len(set(ids)) >= 3
 
 
 def test_repository_address_stands_in_one_place() -> None:

@@ -35,7 +35,7 @@ def test_chapters_say_where_they_stand(html: Path) -> None:
     for name in CHAPTERS:
         found = re.findall(r'<div class="pipeline" .*</div>', (html / f"{name}.html").read_text())
         strips[name] = found[0] if found else ""
-        inside = name not in ("book/tour", "book/lab")
+        inside = name not in ("book/tour", "book/lab", "book/cheat-sheet")
         assert len(found) == inside, name
         assert ('class="here"' in strips[name]) == inside
     bare = {re.sub(' class="here"| aria-label="[^"]*"', "", strip) for strip in strips.values() if strip}
@@ -128,6 +128,25 @@ def test_every_public_name_is_described(html: Path) -> None:
     for name in widgets.__all__:
         if name != "EXPLORERS":
             assert f'id="mlpq.widgets.{name}"' in figures, name
+
+
+def test_the_package_is_listed_by_room(html: Path) -> None:
+    page = (html / "book" / "api.html").read_text()
+    rooms = re.findall(r'<dl class="[^"]*rooms.*?</dl>', page, re.DOTALL)
+    linked = re.findall(r'<a class="reference internal" href="[^"]*#(mlpq\.[\w.]+)"', rooms[0])
+    assert {name for name in linked if name.count(".") == 1} == {f"mlpq.{name}" for name in mlpq.__all__}
+    assert {name for name in linked if ".widgets." in name} == {
+        f"mlpq.widgets.{name}" for name in widgets.__all__ if name != "EXPLORERS"
+    }
+    assert {"mlpq.plots.lines", "mlpq.distributed.build"} <= set(linked)
+
+
+def test_the_version_stands_on_each_page(html: Path) -> None:
+    for name in [*PAGES, "search", "genindex"]:
+        foot = (html / f"{name}.html").read_text().split('<footer class="bd-footer-content">')[1]
+        assert f"Version {mlpq.__version__} " in foot, name
+        assert "errata" in foot
+    assert "<h2>0.1.0" in (html / "book" / "changes.html").read_text()
 
 
 def test_terms_lead_to_chapters_and_back(fresh: Fresh, html: Path) -> None:

@@ -16,6 +16,8 @@ import mlpq
 from mlpq import storage
 from mlpq.data import named
 
+modes = pytest.mark.skipif(os.name == "nt", reason="Windows keeps no modes")
+
 
 @pytest.fixture(scope="module")
 def index() -> mlpq.MultiLevelPQ:
@@ -107,6 +109,7 @@ def test_links_that_lead_nowhere(index: mlpq.MultiLevelPQ, tmp_path: Path) -> No
     assert len(list(tmp_path.iterdir())) == 3
 
 
+@modes
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o666])
 def test_a_file_keeps_its_mode(index: mlpq.MultiLevelPQ, saved: Path, mode: int) -> None:
     saved.chmod(mode)
@@ -118,6 +121,7 @@ def test_a_file_keeps_its_mode(index: mlpq.MultiLevelPQ, saved: Path, mode: int)
     assert stat.S_IMODE(saved.stat().st_mode) == mode
 
 
+@modes
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
 def test_a_new_file_has_the_mode_that_the_umask_says(
     index: mlpq.MultiLevelPQ, tmp_path: Path, umask: int, mode: int
@@ -130,6 +134,7 @@ def test_a_new_file_has_the_mode_that_the_umask_says(
     assert stat.S_IMODE((tmp_path / "index.h5").stat().st_mode) == mode
 
 
+@modes
 def test_what_others_may_not_read_they_may_not_read_meanwhile(saved: Path) -> None:
     saved.chmod(0o600)
     with storage.replacing(saved) as part:

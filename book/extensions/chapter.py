@@ -1,11 +1,13 @@
 """Sphinx extension: what stands at the head of a chapter.
 
-A strip of the pipeline, on which the chapter's part is marked, and a button
-that hides all code for those who only read.
+A strip of the pipeline, on which the chapter's part is marked, how long it
+takes to read, and a button that hides all code for those who only read.
 """
 
+from pathlib import Path
 from typing import Any
 
+import chapters as told
 from sphinx.application import Sphinx
 
 PATHS = {
@@ -71,7 +73,9 @@ def complete(
     body = context.get("body", "")
     chapter = page.removeprefix("book/")
     if chapter in PARTS:
-        body = body.replace("</h1>", "</h1>\n" + strip(chapter), 1)
+        minutes = told.minutes(Path(app.srcdir, f"{page}.ipynb"))
+        head = strip(chapter) + f'<p class="minutes">{minutes} minutes</p>'
+        body = body.replace("</h1>", "</h1>\n" + head, 1)
         context["body"] = body
     if "cell_input" in body:
         context["header_buttons"].append(BUTTON)

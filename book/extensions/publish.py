@@ -1,7 +1,9 @@
-"""Sphinx extension: where the book will stand, and the card on links to it."""
+"""Sphinx extension: where the book will stand, its version, links to it."""
 
 from pathlib import Path
 from typing import Any
+
+import mlpq
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -15,10 +17,18 @@ SHADES = (0.35, 0.8, 0.55, 1, 0.45, 0.7, 0.9)
 
 
 def locate(app: Sphinx, config: Config) -> None:
-    """Derive the pages' address, on GitHub Pages, from the repository's."""
+    """Derive the pages' address, on GitHub Pages, from the repository's.
+
+    `{{ report }}` in a page becomes a link to the forms for issues.
+    """
     repository = config.html_theme_options["repository_url"]
     owner, name = repository.rsplit("/", 2)[1:]
     config.ogp_site_url = f"https://{owner}.github.io/{name}/"
+    form = f"[Report it]({repository}/issues/new/choose)"
+    config.myst_substitutions = {"report": form}
+    # Forms ask for a login; publishers, to whom DOIs lead, refuse programs.
+    config.linkcheck_ignore = [repository, "https://doi.org/"]
+    config.version = config.release = mlpq.__version__
 
 
 def draw(app: Sphinx) -> None:

@@ -22,6 +22,10 @@ def synthetic_chunks(
     A vector is a cluster's centre, plus a Gaussian in that cluster's own `intrinsic_dim`-dimensional subspace, plus a
     little noise in all d. Same arguments, same vectors; `skip_blocks` starts that many blocks later.
 
+    Example:
+        >>> [block.shape for block in synthetic_chunks(20_000, 8)]
+        [(16384, 8), (3616, 8)]
+
     Raises:
         TypeError, ValueError: a size that is not a whole number of at least 1, or a negative seed.
     """

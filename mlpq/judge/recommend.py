@@ -68,6 +68,12 @@ def recommend(
         First rows that meet the recall, fastest first; then the others, best recall first. But for qps, and so
         the order of the first, the same call gives the same rows.
 
+    Example:
+        >>> import mlpq
+        >>> rows = recommend(mlpq.synthetic(1000, 8, nq=20), bytes_per_vector=48, recall=0.5, n_inner=8)
+        >>> rows[0]["meets"], rows[0]["bytes"] <= 48 * 1000
+        (True, True)
+
     Raises:
         ValueError: recall outside 0..1; no nbits can be trained; nothing fits: the
             message says what the smallest index takes.

@@ -107,6 +107,13 @@ def measure_grid(
     Returns:
         Rows with the settings, nprobe, recall (`recall_at_k`), qps, and bytes (all components).
 
+    Example:
+        >>> import mlpq
+        >>> ds = mlpq.synthetic(2000, 16, nq=10)
+        >>> rows = measure_grid(ds, [{"m": 4, "nbits": 4}, {"m": 8, "nbits": 4}], [1, 4], n_inner=8, n_outer=2)
+        >>> [(row["m"], row["nprobe"]) for row in rows]
+        [(4, 1), (4, 4), (8, 1), (8, 4)]
+
     Raises:
         ValueError, TypeError: as in `MultiLevelPQ`, `measure` and `recall_at_k`.
     """

@@ -34,7 +34,7 @@ from mlpq.data.datasets import Dataset, load_dataset
 
 Point = dict[str, Any]
 FOLDER = Path(__file__).parent
-STYLE = (FOLDER / "style.css").read_text()
+STYLE = (FOLDER / "style.css").read_text("utf-8")
 KINDS = {"fashion-mnist": "images", "wordnet": "texts"}  # what data sets hold
 
 
@@ -68,11 +68,11 @@ def source(name: str) -> str:
         if found[1] in inside:
             return ""
         inside.append(found[1])
-        text = (FOLDER / found[1]).read_text()
+        text = (FOLDER / found[1]).read_text("utf-8")
         return re.sub(r"^export ", "", imports.sub(module, text), flags=re.MULTILINE)
 
     imports = re.compile(r'^import .* from "\./([\w-]+\.js)";\n', re.MULTILINE)
-    return imports.sub(module, (FOLDER / f"{name}.js").read_text())
+    return imports.sub(module, (FOLDER / f"{name}.js").read_text("utf-8"))
 
 
 def family(dataset: str) -> str:

@@ -59,7 +59,8 @@ class Kernel(Explorer):
     @classmethod
     def about(cls, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the front end needs beside a record: here also the programs that it runs."""
-        programs = {"worker": (FOLDER / "kernel-worker.js").read_text(), "shader": (FOLDER / "kernel.wgsl").read_text()}
+        files = {"worker": "kernel-worker.js", "shader": "kernel.wgsl"}
+        programs = {name: (FOLDER / file).read_text("utf-8") for name, file in files.items()}
         return super().about(record) | programs | {"seed": SEED}
 
     @classmethod
