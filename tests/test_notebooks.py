@@ -1,7 +1,9 @@
 """What is asked of notebooks is really asked: notebooks made for it, run by pytest as the book's are."""
 
+import json
 import re
 import shutil
+import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -75,6 +77,30 @@ def test_only_answers_in_words_are_not_compared() -> None:
             if "nbval-ignore-output" in cell.metadata.get("tags", []):
                 assert "words.texts[" in cell.source, path.name
                 assert not re.search("recall|memory|nbytes", cell.source), path.name
+
+
+def test_numbers_for_the_text_are_those_the_build_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: what a shell leaves behind changes how others print."""
+    code = """
+import json, sys
+import myst_nb, glue
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+InteractiveShell.instance()
+with capture_output() as seen:
+    for one in (myst_nb.glue, glue.glue):
+        one("shown", "0.93")
+        one("hidden", 7, display=False)
+outputs = [(output.data, output.metadata) for output in seen.outputs]
+assert outputs[:2] == outputs[2:], outputs
+print(json.dumps(outputs[3]))
+"""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "book"))
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [
+        {"application/papermill.record/text/plain": "7"},
+        {"scrapbook": {"name": "hidden", "mime_prefix": "application/papermill.record/"}},
+    ]
 
 
 OWN = {
