@@ -3,6 +3,7 @@
 import gc
 import http.server
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from filelock import FileLock
@@ -20,12 +21,15 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 import mlpq
 from mlpq.data import named
 
+T = TypeVar("T")
+
 ROOT = Path(__file__).parent.parent
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
 PATIENCE = 120  # seconds that a test waits for what is sure to come, however busy the machine is
 
 Fresh = Callable[..., Page]
 Opened = Callable[[str, str], Locator]
+FullSet = Callable[[str], mlpq.Dataset]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 
 expect.set_options(timeout=1000 * PATIENCE)
@@ -80,7 +84,7 @@ def words() -> mlpq.Dataset:
 
 @pytest.fixture(scope="session")
 def full_folder() -> Path:
-    """The folder with the full Fashion-MNIST, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
+    """The folder with the full sets, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
     folder = Path(os.environ.get("MLPQ_DATA_DIR", "/nonexistent"))
     file = named.HDF5_FILES["fashion-mnist"]
     if (folder / file).is_file() or all((folder / idx).is_file() for idx in named.IDX_SHA256):
@@ -89,19 +93,51 @@ def full_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(ds: mlpq.Dataset) -> dict[str, mlpq.MultiLevelPQ]:
+def full_set(full_folder: Path, shared: Path) -> FullSet:
+    """Read one of the full sets by its name, whose neighbours are verified once in a run."""
+
+    def load(name: str) -> mlpq.Dataset:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLPQ_DATA_DIR", str(full_folder))
+            return mlpq.load_dataset(name)
+
+    return lambda name: once(shared / f"{name}.pickle", partial(load, name))
+
+
+@pytest.fixture(scope="session")
+def trained(ds: mlpq.Dataset, shared: Path) -> dict[str, mlpq.MultiLevelPQ]:
     """One index for each codebook owner over the embedded data set, as in the tour."""
+
+    def build(owner: str) -> mlpq.MultiLevelPQ:
+        index = mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True)  # type: ignore[arg-type]
+        return index.train(ds.xb).add(ds.xb)
+
     return {
-        owner: mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True).train(ds.xb).add(ds.xb)
-        for owner in ("global", "outer", "inner")
+        owner: once(shared / f"trained-{owner}.pickle", partial(build, owner)) for owner in ("global", "outer", "inner")
     }
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The book, built as `make book` does, from what git would hand to a newcomer: once for all workers of a run."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run see."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book-as-built"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(file: Path, make: Callable[[], T]) -> T:
+    """Return what one worker of a run has made, and put down in a file for all."""
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            file.write_bytes(pickle.dumps(make()))
+    with file.open("rb") as stream:
+        found: T = pickle.load(stream)
+    return found
+
+
+@pytest.fixture(scope="session")
+def html(shared: Path) -> Path:
+    """The book, built as `make book` does, from what git would hand to a newcomer: once for all workers of a run."""
+    folder = shared / "book-as-built"
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "complete").exists():
             build(folder)
