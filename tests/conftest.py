@@ -36,16 +36,23 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_notebooks", "test_bench", "test_bench_plan", "test_dark", "test_explorers", "test_recommend", "choosing", "tour", "test_full",
-    "test_download", "test_index", "comparison", "test_site", "test_exchange", "test_explorer_frontier", "test_metrics",
-    "multi-level-search", "residuals", "test_exact", "what-to-use", "product-quantization", "test_explorer_bytes", "test_fuzz",
-    "test_live", "test_explorer_search", "test_distributed", "graphs", "sums-of-codewords", "rotations", "codes-without-training", "embeddings", "registers", "production", "test_bench_disk", "disk", "test_explorer_kernel", "test_interrupts", "two-levels", "bytes", "kmeans", "test_texts",
+    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_recommend", "choosing",
+    "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
+    "test_explorer_frontier", "test_bench_disk", "multi-level-search", "test_explorer_kernel", "test_download", "embeddings", "graphs",
+    "test_explorer_bytes", "test_explorer_search", "rotations", "sums-of-codewords", "kmeans", "test_bench_plan", "two-levels",
+    "distance-tables", "registers", "disk", "bytes", "test_metrics", "test_exact", "production", "product-quantization", "test_copies",
+    "test_exchange", "test_fuzz", "test_live", "codes-without-training", "test_interrupts", "test_texts", "exact-search",
 ]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that the workers end together."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as processors, up to --maxprocesses: workers often wait, for a page, a kernel or a server."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_collection_finish() -> None:
