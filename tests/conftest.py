@@ -1,7 +1,9 @@
 """Fixtures shared by the tests; with MLPQ_FORBID_SKIPS=1 a skipped test is a failed one."""
 
+import gc
 import http.server
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from filelock import FileLock
@@ -19,28 +21,43 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 import mlpq
 from mlpq.data import named
 
+T = TypeVar("T")
+
 ROOT = Path(__file__).parent.parent
 FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
 PATIENCE = 120  # seconds that a test waits for what is sure to come, however busy the machine is
 
 Fresh = Callable[..., Page]
 Opened = Callable[[str, str], Locator]
+FullSet = Callable[[str], mlpq.Dataset]
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 900}
 
 expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_notebooks", "test_bench", "test_bench_plan", "test_dark", "test_explorers", "test_recommend", "choosing", "tour", "test_full",
-    "test_download", "test_index", "comparison", "test_site", "test_exchange", "test_explorer_frontier", "test_metrics",
-    "multi-level-search", "residuals", "test_exact", "what-to-use", "product-quantization", "test_explorer_bytes", "test_fuzz",
-    "test_live", "test_explorer_search", "test_distributed", "graphs", "sums-of-codewords", "rotations", "codes-without-training", "embeddings", "registers", "production", "test_bench_disk", "disk", "test_explorer_kernel", "test_interrupts", "two-levels", "bytes", "kmeans", "test_texts",
+    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_recommend", "choosing",
+    "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
+    "test_explorer_frontier", "test_bench_disk", "multi-level-search", "test_explorer_kernel", "test_download", "embeddings", "graphs",
+    "test_explorer_bytes", "test_explorer_search", "rotations", "sums-of-codewords", "kmeans", "test_bench_plan", "two-levels",
+    "distance-tables", "registers", "disk", "bytes", "test_metrics", "test_exact", "production", "product-quantization", "test_copies",
+    "test_exchange", "test_fuzz", "test_live", "codes-without-training", "test_interrupts", "test_texts", "exact-search",
 ]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that the workers end together."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as processors, up to --maxprocesses: workers often wait, for a page, a kernel or a server."""
+    return 2 * (os.cpu_count() or 1)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what stays until the end out of every garbage collection: with thousands of tests, one takes half a second."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -74,7 +91,7 @@ def words() -> mlpq.Dataset:
 
 @pytest.fixture(scope="session")
 def full_folder() -> Path:
-    """The folder with the full Fashion-MNIST, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
+    """The folder with the full sets, whose tests take a minute more: only where MLPQ_DATA_DIR asks for them."""
     folder = Path(os.environ.get("MLPQ_DATA_DIR", "/nonexistent"))
     file = named.HDF5_FILES["fashion-mnist"]
     if (folder / file).is_file() or all((folder / idx).is_file() for idx in named.IDX_SHA256):
@@ -83,19 +100,51 @@ def full_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def trained(ds: mlpq.Dataset) -> dict[str, mlpq.MultiLevelPQ]:
+def full_set(full_folder: Path, shared: Path) -> FullSet:
+    """Read one of the full sets by its name, whose neighbours are verified once in a run."""
+
+    def load(name: str) -> mlpq.Dataset:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLPQ_DATA_DIR", str(full_folder))
+            return mlpq.load_dataset(name)
+
+    return lambda name: once(shared / f"{name}.pickle", partial(load, name))
+
+
+@pytest.fixture(scope="session")
+def trained(ds: mlpq.Dataset, shared: Path) -> dict[str, mlpq.MultiLevelPQ]:
     """One index for each codebook owner over the embedded data set, as in the tour."""
+
+    def build(owner: str) -> mlpq.MultiLevelPQ:
+        index = mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True)  # type: ignore[arg-type]
+        return index.train(ds.xb).add(ds.xb)
+
     return {
-        owner: mlpq.MultiLevelPQ(ds.d, 32, 6, codebooks=owner, keep_originals=True).train(ds.xb).add(ds.xb)
-        for owner in ("global", "outer", "inner")
+        owner: once(shared / f"trained-{owner}.pickle", partial(build, owner)) for owner in ("global", "outer", "inner")
     }
 
 
 @pytest.fixture(scope="session")
-def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The book, built as `make book` does, from what git would hand to a newcomer: once for all workers of a run."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of a run see."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "book-as-built"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(file: Path, make: Callable[[], T]) -> T:
+    """Return what one worker of a run has made, and put down in a file for all."""
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            file.write_bytes(pickle.dumps(make()))
+    with file.open("rb") as stream:
+        found: T = pickle.load(stream)
+    return found
+
+
+@pytest.fixture(scope="session")
+def html(shared: Path) -> Path:
+    """The book, built as `make book` does, from what git would hand to a newcomer: once for all workers of a run."""
+    folder = shared / "book-as-built"
     with FileLock(folder.with_suffix(".lock")):
         if not (folder / "complete").exists():
             build(folder)

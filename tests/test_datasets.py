@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mlpq
-from mlpq.data import named, synthetic
+from mlpq.data import named, readers, synthetic, verify
 from tests import reference
 from tests.conftest import ROOT
 
@@ -42,6 +42,18 @@ def test_embedded_file_is_in_the_ann_benchmarks_layout(ds: mlpq.Dataset) -> None
         assert file["train"].dtype == np.uint8
         assert file.attrs["distance"] == "euclidean"
         np.testing.assert_allclose(file["distances"][:] ** 2, ds.distances, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", named.EMBEDDED_SHA256)
+def test_what_a_digest_vouches_for_is_what_reading_verifies(
+    name: str, ds: mlpq.Dataset, words: mlpq.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {one.name: one for one in (ds, words)}[name]
+    arrays = readers.read(named.EMBEDDED / f"{name}.hdf5")  # searches anew, and refuses what is not the nearest
+    assert np.array_equal(found.gt, arrays["gt"])
+    np.testing.assert_allclose(found.distances, arrays["distances"], rtol=2e-7)
+    monkeypatch.setattr(verify, "verified", lambda *_: pytest.fail("verified at each start"))
+    assert np.array_equal(mlpq.load_dataset(name).gt, found.gt)
 
 
 def test_damage_to_the_embedded_file_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

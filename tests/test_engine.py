@@ -99,6 +99,7 @@ class Case:
             "x": self.xb, "q": self.xq, "books": self.pq.codebooks, "centroids": self.index.clusters.inner_centroids,
             "d": self.d, "m": m, "nbits": nbits, "k": K,
         }  # fmt: skip
+        self.distances = squares(self.xq, self.xb)
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -115,9 +116,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def squares(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the squared distances (n, k) of rows, by sums in float64."""
-    wide, other = x.astype(np.float64), y.astype(np.float64)
-    found: np.ndarray = np.square(wide[:, None] - other[None]).sum(axis=2)
-    return found
+    other = y.astype(np.float64)
+    return np.array([np.square(row - other).sum(axis=1) for row in x.astype(np.float64)])
 
 
 def test_codes_and_what_they_stand_for(page: Page, case: Case) -> None:
@@ -182,7 +182,7 @@ def test_search_finds_what_mlpq_finds(page: Page, case: Case, nprobe: int) -> No
     np.testing.assert_allclose(mine, D, rtol=1e-4)  # where ids differ, too
     cells = case.index.clusters.probe(case.xq, nprobe)
     np.testing.assert_array_equal(found["counts"], lists.sizes[cells].sum(axis=1))
-    truth = squares(case.xq, case.xb).argsort(axis=1, kind="stable")[:, :K]
+    truth = case.distances.argsort(axis=1, kind="stable")[:, :K]
     recalled = run(page, "return recall(a.found, a.truth, a.k)", found=ids.astype("i4"), truth=truth.astype("i4"), k=K)
     assert recalled == mlpq.recall_at_k(ids, truth, K)
     assert recalled == pytest.approx(mlpq.recall_at_k(I, truth, K), abs=0.002)
@@ -203,13 +203,12 @@ def test_exact_neighbours_and_rerank(page: Page, case: Case) -> None:
         return { truth, ids, recall: recall(ids, truth, a.k) };""",
         **case.arrays,
     )
-    distances = squares(case.xq, case.xb)
-    truth = distances.argsort(axis=1, kind="stable")[:, :K]
+    truth = case.distances.argsort(axis=1, kind="stable")[:, :K]
     np.testing.assert_array_equal(found["truth"].reshape(NQ, K), truth)
     exact = mlpq.ExactIndex(case.d).add(case.xb).search(case.xq, K)[1]
     np.testing.assert_array_equal(found["truth"].reshape(NQ, K), exact)
     candidates = case.index.search(case.xq, 10 * K, nprobe=24)[1]
-    best = [row[np.lexsort((row, distances[i][row]))][:K] for i, row in enumerate(candidates)]
+    best = [row[np.lexsort((row, case.distances[i][row]))][:K] for i, row in enumerate(candidates)]
     assert (found["ids"].reshape(NQ, K) != best).mean() < 0.005
     assert found["recall"] == pytest.approx(mlpq.recall_at_k(best, truth, K), abs=0.002)
 

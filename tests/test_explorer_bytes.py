@@ -3,7 +3,6 @@
 import json
 import random
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ import mlpq
 from mlpq.plots import format_bytes
 from mlpq.widgets import base
 from mlpq.widgets.bytes import CELLS, Bytes
-from tests.conftest import ROOT, Opened
+from tests.conftest import ROOT, FullSet, Opened
 
 FILE = ROOT / "book" / "recorded" / "bytes.json"
 MEASURED = json.loads(FILE.read_text())["shared"]["measured"]
@@ -113,10 +112,9 @@ def test_measured_indexes_are_as_predicted() -> None:
         assert said.endswith(own if missing else " A real index with these settings takes the same, to the byte.")
 
 
-def test_measured_indexes_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
+def test_measured_indexes_come_out_again(full_set: FullSet) -> None:
     for name, m, nbits, owner in (("fashion-mnist", 56, 4, "inner"), ("wordnet", 8, 8, "outer")):
-        x = mlpq.load_dataset(name).xb
+        x = full_set(name).xb
         index = mlpq.MultiLevelPQ(x.shape[1], CELLS, 10, m=m, nbits=nbits, codebooks=owner).train(x).add(x)
         assert index.memory() == MEASURED[base.key((*x.shape, m, nbits, CELLS, owner))]
 

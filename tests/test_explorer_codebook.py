@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from playwright.sync_api import Locator
 import mlpq
 from mlpq import widgets
 from mlpq.widgets.codebook import LEVELS, NS, OWNERS, Codebook, cheapest, needed
-from tests.conftest import ROOT, Opened
+from tests.conftest import ROOT, FullSet, Opened
 
 FILE = ROOT / "book" / "recorded" / "codebook.json"
 SAMPLE = ROOT / "tests" / "recorded" / "codebook.json"
@@ -20,10 +19,8 @@ codebook = pytest.fixture(lambda: widgets.Codebook(FILE))
 
 
 @pytest.fixture(scope="module")
-def full(full_folder: Path) -> mlpq.Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLPQ_DATA_DIR", str(full_folder))
-        return mlpq.load_dataset("fashion-mnist")
+def full(full_set: FullSet) -> mlpq.Dataset:
+    return full_set("fashion-mnist")
 
 
 @pytest.mark.parametrize("owner", OWNERS)

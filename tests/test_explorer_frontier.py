@@ -12,7 +12,7 @@ from playwright.sync_api import Locator
 import mlpq
 from mlpq import bench, widgets
 from mlpq.widgets import base, frontier
-from tests.conftest import ROOT, Opened
+from tests.conftest import ROOT, FullSet, Opened
 
 FULL, SMALL = (ROOT / folder / "recorded" / "frontier.json" for folder in ("book", "tests"))
 SETTING = ("m", "nbits", "nprobe")
@@ -125,11 +125,10 @@ def test_recorded_samples_come_out_again(ds: mlpq.Dataset, monkeypatch: pytest.M
 
 @pytest.mark.parametrize(("file", "codes"), [(FULL, ((8, 4), (7, 6))), (TEXTS, ((48, 4),))], ids=["images", "texts"])
 def test_recorded_samples_come_out_again_on_the_full_sets(
-    full_folder: Path, monkeypatch: pytest.MonkeyPatch, file: Path, codes: tuple[tuple[int, int], ...]
+    full_set: FullSet, file: Path, codes: tuple[tuple[int, int], ...]
 ) -> None:
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
     record, _ = load(file)
-    full = mlpq.load_dataset(record["dataset"])
+    full = full_set(record["dataset"])
     assert [record[name] for name in ("dataset", "n", "nq")] == [full.name, len(full.xb), len(full.xq)]
     settings = [{"codebooks": "global", "m": m, "nbits": nbits} for m, nbits in codes]
     levels = {"n_inner": record["n_inner"], "n_outer": record["n_outer"]}

@@ -13,7 +13,7 @@ import mlpq
 from mlpq import widgets
 from mlpq.widgets import base, search
 from mlpq.widgets.meaning import QUERIES
-from tests.conftest import ROOT, Fresh, Opened
+from tests.conftest import ROOT, Fresh, FullSet, Opened
 
 FULL = ROOT / "book" / "recorded" / "search.json"
 TEXTS = ROOT / "book" / "recorded" / "search-texts.json"
@@ -137,9 +137,8 @@ def test_texts_asked_are_no_easier_than_others() -> None:
         assert own == pytest.approx(float(points[f"eye,{setting}"]["recall"]), abs=0.1)
 
 
-def test_recorded_points_of_texts_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
-    words, record = mlpq.load_dataset("wordnet"), json.loads(TEXTS.read_text())
+def test_recorded_points_of_texts_come_out_again(full_set: FullSet) -> None:
+    words, record = full_set("wordnet"), json.loads(TEXTS.read_text())
     for query, nprobe, rerank in (("eye", 1, 0), ("sale", 32, 0), ("Brie", 8, 20)):
         stored = record["points"][f"{query},8,4,{nprobe},{rerank}"]
         point = widgets.Search.face("wordnet").compute(words, query=query, m=8, nbits=4, nprobe=nprobe, rerank=rerank)
@@ -169,10 +168,9 @@ def test_recorded_points_come_out_again(ds: mlpq.Dataset) -> None:
     check_recorded(SMALL, ds, widgets.Search.grid()[::293])
 
 
-def test_recorded_points_of_the_full_set_come_out_again(full_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
+def test_recorded_points_of_the_full_set_come_out_again(full_set: FullSet) -> None:
     settings = [("T-shirt", 8, 4, 1, 0), ("Bag", 8, 4, 3, 5), ("Boot", 16, 4, 8, 2)]
-    check_recorded(FULL, mlpq.load_dataset("fashion-mnist"), settings)
+    check_recorded(FULL, full_set("fashion-mnist"), settings)
 
 
 def check_figure(explorer: Locator, point: base.Point, images: dict[str, str]) -> None:

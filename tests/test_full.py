@@ -1,18 +1,15 @@
 """The recalls that the design promises, on the full Fashion-MNIST with all 10,000 queries."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import mlpq
+from tests.conftest import FullSet
 
 
 @pytest.fixture(scope="module")
-def full(full_folder: Path) -> mlpq.Dataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLPQ_DATA_DIR", str(full_folder))
-        return mlpq.load_dataset("fashion-mnist")
+def full(full_set: FullSet) -> mlpq.Dataset:
+    return full_set("fashion-mnist")
 
 
 @pytest.mark.parametrize(("owner", "floor"), [("global", 0.42), ("outer", 0.51), ("inner", 0.64)])

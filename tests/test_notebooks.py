@@ -1,7 +1,9 @@
 """What is asked of notebooks is really asked: notebooks made for it, run by pytest as the book's are."""
 
+import json
 import re
 import shutil
+import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -77,16 +79,40 @@ def test_only_answers_in_words_are_not_compared() -> None:
                 assert not re.search("recall|memory|nbytes", cell.source), path.name
 
 
+def test_numbers_for_the_text_are_those_the_build_looks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: what a shell leaves behind changes how others print."""
+    code = """
+import json, sys
+import myst_nb, glue
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+InteractiveShell.instance()
+with capture_output() as seen:
+    for one in (myst_nb.glue, glue.glue):
+        one("shown", "0.93")
+        one("hidden", 7, display=False)
+outputs = [(output.data, output.metadata) for output in seen.outputs]
+assert outputs[:2] == outputs[2:], outputs
+print(json.dumps(outputs[3]))
+"""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "book"))
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [
+        {"application/papermill.record/text/plain": "7"},
+        {"scrapbook": {"name": "hidden", "mime_prefix": "application/papermill.record/"}},
+    ]
+
+
 OWN = {
     "tour": 100, "multi-level-search": 100, "comparison": 101, "bytes": 100, "choosing": 101, "what-to-use": 100,
-    "rotations": 100, "codes-without-training": 100, "embeddings": 101, "production": 100,
+    "rotations": 100, "codes-without-training": 100, "embeddings": 101, "registers": 100, "production": 100,
 }  # fmt: skip
 FEWER = """
 import mlpq
 whole = mlpq.load_dataset
-mlpq.load_dataset = lambda name=None, **options: whole(name, **({} if name is None else {"limit": 3000}), **options)
+mlpq.load_dataset = lambda name=None, **options: whole(name, **({} if name is None else {"limit": %d}), **options)
 """  # of the texts that stand beside the reader's vectors: all of them are what nbval runs
-OF_ALL_TEXTS = {"multi-level-search", "bytes", "rotations"}  # whose cells check what holds for all 20,000
+TEXTS = {"multi-level-search": 20_000, "bytes": 20_000, "rotations": 6_000}  # what is checked there holds for so many
 FIXED = re.compile("recorded|784")  # cells that read recordings of Fashion-MNIST, or name its dimension
 
 
@@ -110,7 +136,7 @@ def test_readers_own_vectors(name: str, d: int, tmp_path: Path, monkeypatch: pyt
     stored = nbformat.read(ROOT / "book" / f"{name}.ipynb", as_version=4)
     resources = {"metadata": {"path": str(ROOT / "book")}}
     run = deepcopy(stored)
-    run.cells.insert(0, nbformat.v4.new_code_cell("" if name in OF_ALL_TEXTS else FEWER))
+    run.cells.insert(0, nbformat.v4.new_code_cell(FEWER % TEXTS.get(name, 3_000)))
     done = NotebookClient(run, timeout=300, resources=resources).execute()
     if sys.platform == "linux":  # elsewhere the cache is in another place
         assert list((tmp_path / "mlpq").glob("neighbors-*")), "they were not computed for these vectors"

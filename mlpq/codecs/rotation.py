@@ -137,7 +137,9 @@ class Rotation:
     def _components(self, part: FloatMatrix) -> FloatMatrix:
         """Return the dim directions in which part (n, d) varies most, dealt out to m sub-vectors: (d, dim)."""
         wide = part if self.centred else part.astype(np.float64)  # or small directions are lost beside that of the mean
-        variances, directions = np.linalg.eigh(wide.T @ wide)
+        products = wide.T @ wide
+        with one_thread():
+            variances, directions = np.linalg.eigh(products)
         largest = np.argsort(-variances, kind="stable")[: self.dim]
         order = largest if self.kind == "random" else largest[deal(variances[largest], self.m)]
         return np.ascontiguousarray(directions[:, order], np.float32)
@@ -215,7 +217,9 @@ def distortion(pq: Any, y: FloatMatrix) -> float:
 
 def orthonormal(d: int, seed: int) -> FloatMatrix:
     """Return a random orthonormal matrix (d, d), all equally likely (Mezzadri 2007, section 5)."""
-    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((d, d)))
+    normal = np.random.default_rng(seed).standard_normal((d, d))
+    with one_thread():
+        q, r = np.linalg.qr(normal)
     found: FloatMatrix = (q * np.sign(np.diag(r))).astype(np.float32)
     return found
 

@@ -58,7 +58,7 @@ def embedded(name: str, limit: int | None, progress: bool) -> Arrays:
     path = EMBEDDED / f"{name}.hdf5"
     if hashlib.sha256(path.read_bytes()).hexdigest() != EMBEDDED_SHA256[name]:
         raise ValueError(f"{str(path)!r} is damaged: install mlpq again")
-    return readers.read(path, limit)
+    return readers.read(path, limit, known=True)
 
 
 def fashion_mnist(limit: int | None, progress: bool) -> Arrays:

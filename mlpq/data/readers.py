@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import zlib
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,14 @@ HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.re
 Arrays = dict[str, Any]
 
 
-def read(path: Path, limit: int | None = None) -> Arrays:
+def read(path: Path, limit: int | None = None, *, known: bool = False) -> Arrays:
     """Return what a vector file holds: "xb", and where it has them "xq", "gt", "distances", labels, texts and "metric".
 
     Texts of the base may also stand in a .txt beside it, one line each. Of a cosine set, which is in the ann-benchmarks layout, the vectors are scaled to unit length.
 
     Args:
         limit: read at most this many base vectors; neighbours stored for all of them are then left out.
+        known: a digest vouches for the file, whose neighbours need not be searched for anew.
 
     Raises:
         FileNotFoundError: no such file.
@@ -49,7 +51,7 @@ def read(path: Path, limit: int | None = None) -> Arrays:
     if not path.is_file():
         raise FileNotFoundError(f"no data file {str(path)!r}")
     readers = {".npy": _read_npy, ".npz": _read_npz} | dict.fromkeys(VECS, _read_vecs) | dict.fromkeys(BINS, _read_bin)
-    reader = readers.get(path.suffix, _read_hdf5)
+    reader = readers.get(path.suffix, partial(_read_hdf5, known=known))
     try:
         arrays = reader(path, limit)
     except Exception as error:  # the parsers beneath raise what they like, from SyntaxError to struct.error
@@ -201,7 +203,7 @@ def _hdf5_block(path: Path) -> _check.Array:
         return np.memmap(path, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
 
 
-def _read_hdf5(path: Path, limit: int | None) -> Arrays:
+def _read_hdf5(path: Path, limit: int | None, *, known: bool = False) -> Arrays:
     """Read the ann-benchmarks layout: train, test, neighbors, distances; here also train_labels and test_labels."""
     with h5py.File(path, "r") as file:
         names = [name for name in file if file.get(name, getclass=True) is h5py.Dataset]
@@ -215,11 +217,11 @@ def _read_hdf5(path: Path, limit: int | None) -> Arrays:
         for key, (name, of) in TEXT_KEYS.items():
             if name in file and of in arrays:
                 arrays[key] = texts(file, name, len(arrays[of]))
-        _add_truth(file, arrays, numbers(file, base))
+        _add_truth(file, arrays, numbers(file, base), known)
     return arrays
 
 
-def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset) -> None:
+def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset, known: bool) -> None:
     """Add the metric to the arrays, and the stored neighbours if they are those of all base vectors read."""
     metric = None
     whole = len(arrays["xb"]) == len(base)
@@ -234,9 +236,10 @@ def _add_truth(file: h5py.File, arrays: Arrays, base: h5py.Dataset) -> None:
             groundtruth.unit(arrays[key], key, out=arrays[key])
     if stored and whole:
         squared, rounding = (2 * distances, verify.ROUNDING) if metric == "cosine" else (distances**2, 0)
-        arrays |= zip(
-            ("gt", "distances"), verify.verified(arrays["xb"], arrays["xq"], gt, squared, rounding), strict=True
-        )
+        if known:
+            arrays |= {"gt": gt, "distances": squared.astype(np.float32)}
+        else:
+            arrays["gt"], arrays["distances"] = verify.verified(arrays["xb"], arrays["xq"], gt, squared, rounding)
     arrays["metric"] = metric
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mlpq import _check
 from mlpq._check import FloatMatrix, IdMatrix, Rows
+from mlpq._parallel import one_thread
 from mlpq.clustering import KMeans, sample
 from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.codecs.pq import Array3, ProductQuantizer
@@ -81,7 +82,9 @@ def guide(ds: Dataset, recall: float, k: int, n_inner: int | None) -> Guide:
     few = x[sample(len(x), POINTS, 0)]
     ip = ds.metric == "ip"  # inner products are taken from the origin
     middle = np.zeros(ds.d, np.float32) if ip else few.mean(axis=0, dtype=np.float64).astype(np.float32)
-    variances, directions = np.linalg.eigh((few - middle).T @ (few - middle))
+    products = (few - middle).T @ (few - middle)
+    with one_thread():
+        variances, directions = np.linalg.eigh(products)
     axes = np.ascontiguousarray(directions[:, ::-1])
 
     def reduced(y: FloatMatrix) -> FloatMatrix:
