@@ -27,6 +27,8 @@ def slow(ds, **values):
         time.sleep(0.01)
     raise ValueError(f"no such k: {values['k']}")
 widgets.Lloyd.compute = slow""",
+    "widgets.Lab()",
+    f"widgets.Welcome({str(LLOYD.with_name('welcome.json'))!r})",
 ]
 
 
