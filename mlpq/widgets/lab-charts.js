@@ -62,7 +62,7 @@ export const originals = (codes, p, narrow) => {
 };
 
 // Where the true neighbours stay: found, displaced by codes, out of sight.
-export const losses = ({ nprobes, inside }, codes, p, narrow) => {
+export const losses = ({ nprobes, inside }, codes, p) => {
   const rows = codes.filter(({ nbits }) => nbits === 8).map(({ size, found }) => {
     const parts = [found[p][0][0], inside[p] - found[p][0][0], 1 - inside[p]].map((part) => Math.max(0, part));
     const words = `${size} bytes: ${two(parts[0])} found, ${two(parts[1])} lost by the code, ${two(parts[2])} by the cells`;
@@ -70,5 +70,5 @@ export const losses = ({ nprobes, inside }, codes, p, narrow) => {
     return make("div", { class: "row" }, make("span", {}, `${size} bytes`), bar, make("span", {}, `${two(parts[0])} + ${two(parts[1])} + ${two(parts[2])}`));
   });
   const key = ["found", "code", "cells"].map((kind, i) => make("span", {}, make("i", { class: kind }), ["found", "lost: displaced by codes", "lost: in cells not visited"][i]));
-  return panel(`What is lost, by codes alone, nprobe ${nprobes[p]}`, make("div", { class: narrow ? "losses narrow" : "losses" }, ...rows), make("div", { class: "legend" }, ...key));
+  return panel(`What is lost, by codes alone, nprobe ${nprobes[p]}`, make("div", { class: "losses" }, ...rows), make("div", { class: "legend" }, ...key));
 };

@@ -94,11 +94,8 @@ const dealt = (y, dims, dim, m, variances) => {
   return out;
 };
 
-// A code of residuals: the rank of each true neighbour among all rows, and in its own part. data holds components yb, yq and
-// centroids (., dims), their variances, and truth, as `truths` finds it.
-// Returns { all, near }, each [nprobe index] = Int32Array, as in truth: how many codes in sight stand before it, -1 where it is not.
-export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
-  const { dims, variances, truth } = data;
+// Codes of residuals, and what it takes to search in them. `own` is |b|^2 + 2 c b of the decoded residual b in cell c.
+const coded = ({ dims, variances, ...data }, { m, nbits, dim }, progress) => {
   const [y, q, centroids] = [data.yb, data.yq, data.centroids].map((one) => dealt(one, dims, dim, m, variances));
   const { cells, labels, order } = visits(y, q, dim, centroids);
   const rest = y.slice();
@@ -109,9 +106,16 @@ export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
   const codes = encode(pq, rest);
   progress(0.7);
   const decoded = decode(pq, codes);
+  const own = Float64Array.from(labels, (cell, i) => dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, cell, dim));
+  return { q, centroids, cells, labels, order, pq, codes, own };
+};
+
+// A code: the rank of each true neighbour among all rows, and in its own part. data holds components yb, yq and centroids
+// (., dims), their variances, and truth, as `truths` finds it.
+// Returns { all, near }, each [nprobe index] = Int32Array, as in truth: how many codes in sight stand before it, -1 where it is not.
+export const ranks = ({ truth, ...data }, { dim, ...code }, nprobes, progress) => {
+  const { q, centroids, cells, labels, order, pq, codes, own } = coded(data, { dim, ...code }, progress);
   const [n, nq] = [labels.length, q.length / dim];
-  const own = Float64Array.from({ length: n }, (_, i) => // |b|^2 + 2 c b of the decoded residual b: no query has part in it
-    dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, labels[i], dim));
   const out = { all: nprobes.map(() => new Int32Array(truth.all.length)), near: nprobes.map(() => new Int32Array(truth.near.length)) };
   const ends = starts(n);
   const base = new Float64Array(cells);

@@ -15,7 +15,7 @@ const share = (x) => `${fixed(100 * x, x < 0.01 ? 1 : 0)} %`;
 const readOut = (s) => [
   `${s.name}, ${said(s.size)}: ${fixed(s.n, 0)} rows of ${fixed(s.d, 0)} numbers, ${s.dtype}. `
     + (s.rows < s.n ? `${fixed(s.rows, 0)} rows were drawn from all over the file.` : "All rows were read."),
-  `Lengths: ${s.length.toPrecision(3)} ± ${s.spread.toPrecision(2)}. Measured by ${s.metric === "l2" ? "L2" : "cosine"}`
+  `Lengths: ${s.length.toPrecision(3)}${s.spread > 1e-4 * s.length ? ` ± ${s.spread.toPrecision(2)}` : ", all"}. Measured by ${s.metric === "l2" ? "L2" : "cosine"}`
     + (s.suggested ? `, since ${s.metric === "l2" ? "lengths differ: if only directions count, choose cosine" : "all are of one length"}.` : "."),
 ];
 const wrong = (s) => [
@@ -144,7 +144,7 @@ export default {
       if (!coarse) return;
       const narrow = el.clientWidth < 480;
       const p = coarse.inside.findIndex((part) => part >= SIGHT * coarse.inside.at(-1));
-      figures.replaceChildren(cells(coarse, narrow), ...(codes.length ? [byBytes(coarse, codes, p, narrow), losses(coarse, codes, p, narrow), originals(codes, p, narrow)] : []));
+      figures.replaceChildren(cells(coarse, narrow), ...(codes.length ? [byBytes(coarse, codes, p, narrow), losses(coarse, codes, p), originals(codes, p, narrow)] : []));
       if (!codes.length) return;
       form ??= advice(found, (now) => { chosen = now; });
       build.replaceChildren(form.node);
