@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
 TEXTS := probe search frontier rotation arena drift
 
-.PHONY: book test lint notebooks recorded kernel latency picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample install clean
+.PHONY: book test lint notebooks recorded kernel latency lab picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample install clean
 
 book: .venv/book
 	rm -rf _build
@@ -33,6 +33,9 @@ kernel: .venv/test
 
 latency: .venv/test book
 	$(BIN)/python -m tests.latency book/recorded/latency.json
+
+lab: .venv/test
+	$(BIN)/python -m tests.lab book/recorded/lab.json
 
 picture: .venv/test book
 	$(BIN)/python -m tests.picture book/recorded/codec.png

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.conftest import ROOT
 
@@ -67,3 +70,20 @@ def serious_violations(page: Page, *, within: str = "", **options: Any) -> list[
     found = Axe().run(page, context, {"resultTypes": ["violations"], **options}).response["violations"]
     bad = [violation for violation in found if violation["impact"] in ("serious", "critical")]
     return [(violation["id"], [node["html"][:120] for node in violation["nodes"]]) for violation in bad]
+
+
+@contextmanager
+def traced(browser: Browser, page: Page) -> Iterator[list[float]]:
+    """Note how long the tasks on a page's main thread take, in ms of the processor: what else is busy does not count.
+
+    The list that this gives is filled at the end; tasks of other pages that live in this time are in it, too.
+    """
+    tasks: list[float] = []
+    browser.start_tracing(page=page, categories=["toplevel"])
+    try:
+        yield tasks
+    finally:
+        events = json.loads(browser.stop_tracing())["traceEvents"]
+        names = {(one["pid"], one["tid"]): one["args"]["name"] for one in events if one["name"] == "thread_name"}
+        own = (one for one in events if names.get((one["pid"], one["tid"])) == "CrRendererMain")
+        tasks += (one["tdur"] / 1000 for one in own if one["name"].endswith("RunTask") and "tdur" in one)

@@ -7,6 +7,7 @@ Opens every explorer of the book in `_build/html` from disk, and moves its contr
 - `changed`: from dispatching the input event until script, style and layout are done and the figure has changed.
 - `painted`: from a real key press to the next frame on the screen, by the browser's Event Timing, which rounds to 8 ms
   and includes the wait for that frame: up to 17 ms at 60 frames a second.
+- `stroke`: where one draws, from a stroke to the ten results on their canvases, without the wait for a frame.
 """
 
 import json
@@ -23,7 +24,7 @@ from playwright.sync_api import Page, sync_playwright
 from mlpq.bench import circumstances
 from mlpq.data.datasets import load_dataset
 from tests.conftest import FLAGS, ROOT, chromium
-from tests.test_explorers import IN_CHAPTERS
+from tests.test_explorers import HOMES
 
 STEPS = 200
 MOVE = """async (explorer, moves) => {
@@ -39,6 +40,24 @@ MOVE = """async (explorer, moves) => {
         input.dispatchEvent(new Event("input", { bubbles: true }));
         explorer.getBoundingClientRect();
         times.push(performance.now() - start);
+    }
+    return times;
+}"""
+DRAW = """async (explorer, places) => {
+    const paper = explorer.querySelector(".paper");
+    const { left, top, width, height } = paper.getBoundingClientRect();
+    const times = [];
+    const at = (name, [x, y]) => paper.dispatchEvent(new PointerEvent(name, {
+        clientX: left + x * width, clientY: top + y * height, pointerId: 1, isPrimary: true, bubbles: true, cancelable: true,
+    }));
+    paper.setPointerCapture = () => {}; // which needs a pointer that exists
+    for (const [from, to] of places) {
+        const answered = new Promise((resolve) => explorer.addEventListener("answer", resolve, { capture: true, once: true }));
+        at("pointerdown", from);
+        at("pointermove", to);
+        at("pointerup", to);
+        times.push((await answered).detail.took);
+        await new Promise(requestAnimationFrame);
     }
     return times;
 }"""
@@ -74,14 +93,18 @@ def measure(page: Page, chapter: str, name: str) -> dict[str, Any]:
     # Presses that took less than 16 ms are not reported.
     painted = page.evaluate("window.painted")
     painted += [16.0] * (presses - len(painted))
-    return {"chapter": chapter, "explorer": name, "changed": milliseconds(changed), "painted": milliseconds(painted)}
+    row = {"chapter": chapter, "explorer": name, "changed": milliseconds(changed), "painted": milliseconds(painted)}
+    if explorer.locator(".paper").count():
+        strokes = [[(rng.random(), rng.random()) for _ in range(2)] for _ in range(STEPS)]
+        row["stroke"] = milliseconds(explorer.evaluate(DRAW, strokes))
+    return row
 
 
 def main(arguments: list[str]) -> None:
     """Measure all explorers and write the file."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS.split())
-        rows = [measure(browser.new_page(), chapter, name) for chapter, name in IN_CHAPTERS]
+        rows = [measure(browser.new_page(), chapter, name) for chapter, name in HOMES]
         version = browser.version
     found = circumstances(load_dataset("fashion-mnist-20k"), 1)
     record = {"machine": found["machine"], "system": platform.system(), "chromium": version, "steps": STEPS}

@@ -1,7 +1,7 @@
 """`python -m mlpq.bench sample`: rows of the base, their truth, what a line foretells, that a run goes on."""
 
+import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -41,26 +41,26 @@ def test_a_run_goes_on_and_its_rows_are_right(
     assert "50 originals" in capsys.readouterr().out
 
 
-def test_the_fall_goes_on() -> None:
-    def rows(recalls: tuple[float, ...], seen: tuple[float, ...] = (1, 1, 1)) -> list[dict[str, Any]]:
-        sizes = (1000, 2000, 4000)
-        found = zip(sizes, recalls, seen, strict=True)
-        return [{"n": n, "seen": share, "codes": {"8": {"0": [recall, 0.01]}}} for n, recall, share in found]
-
-    # Odds of 9, 3, 1 go on to 1/3 at twice as many.
-    assert sample.foretold({"n": 8000}, 8, 0, rows((0.9, 0.75, 0.5))) == pytest.approx((0.25, 0.25))
-    assert sample.foretold({"n": 8000}, 8, 0, rows((0.75, 0.75, 0.5))) == pytest.approx((0.25, 0.25))
-    assert sample.foretold({"n": 16_000}, 8, 0, rows((0.7, 0.8, 0.9))) == (0.9, 0.9)  # no rise is foretold
-    assert sample.foretold({"n": 4000}, 8, 0, rows((0.9, 0.75, 0.5))) == (0.5, 0.5)
-    # Recall stays, since cells gain what codes lose: of what is in sight, odds of 9 fall to 3, and go on to 1.
-    gained = rows((0.6, 0.6, 0.6), (0.6, 0.6 / 0.9, 0.8))
-    assert sample.foretold({"n": 8000}, 8, 0, gained) == pytest.approx((0.4, 0.6))
+def test_the_change_goes_on() -> None:
+    fall = math.log(3)  # odds of 3 to 1, and over half the way
+    learnt = (0.75, 0.03, [[-fall, 0.04]] * 5)
+    assert sample.foretold(learnt, 1000, 4000) == pytest.approx((0.5, 0.45, 0.55))
+    assert sample.foretold(learnt, 1000, 2000)[0] == pytest.approx(3**0.5 / (3**0.5 + 1))
+    assert sample.foretold(learnt, 1000, 500) == pytest.approx((0.75, 0.72, 0.78))
+    assert sample.foretold((0.5, 0.03, [[fall, 0.04]] * 5), 1000, 4000) == pytest.approx((0.75, 0.7, 0.8))
+    assert sample.foretold((1, 0.01, [[0, 0.01]] * 5), 1000, 4000)[0] == 1
+    # From 2.5 n / k to 10 n / k: of n to 4 n that is k = 2.5, of n to n it would be 5. The mean change is that of the middle k.
+    rising = (0.5, 0.01, [[k, 0.01] for k in range(1, 6)])
+    for times, k in ((1.01, 4), (2, 4), (4, 3), (9, 2), (30, 2), (10_000, 2)):
+        steps = math.log2(times) / 2
+        assert sample.foretold(rising, 1000, int(1000 * times))[0] == pytest.approx(1 / (1 + math.exp(-k * steps)))
 
 
 def test_the_record_is_whole() -> None:
     rows = sample.rows(str(FILE))
     assert {row["dataset"] for row in rows} == set(sample.DATASETS)
     assert len(rows) == len(sample.DATASETS) * (len(sample.SIZES) + 1)
+    assert all(len(found[2]) == sample.NEAR for row in rows for by in row["codes"].values() for found in by.values())
     assert all(set(row["codes"]) == {str(m) for m, _ in sample.CODES} for row in rows)
 
 

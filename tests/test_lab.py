@@ -2,7 +2,6 @@
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 import mlpq
 from mlpq import widgets
-from tests.browser import Watched, serious_violations
-from tests.conftest import NARROW, patient_page
+from mlpq.bench import sample
+from mlpq.widgets import base
+from tests.browser import Watched, serious_violations, traced
+from tests.conftest import NARROW, ROOT, patient_page
 from tests.kernel import page_of
-
-MINUTES = 3  # that a measurement may take on a busy machine
+from tests.lab import MINUTES, chosen, ended, report_of, sparse, vectors
 
 
 @pytest.fixture(scope="module")
@@ -42,16 +42,6 @@ def lab(page: Page, page_file: Path) -> Locator:
     return there
 
 
-def vectors(n: int, d: int, dtype: str = "<f4") -> np.ndarray:
-    """Clusters with directions of their own, so that codes and cells have something to find."""
-    rng = np.random.default_rng(d)
-    centres, axes = rng.normal(size=(40, d)), rng.normal(size=(min(d, 20), d))
-    x = centres[rng.integers(40, size=n)] + rng.normal(size=(n, len(axes))) @ axes / 8 + rng.normal(size=(n, d)) / 8
-    if dtype in ("u1", "i1"):
-        x = np.rint(100 * (x - x.min()) / np.ptp(x)) - (50 if dtype == "i1" else 0)
-    return np.ascontiguousarray(x, dtype)
-
-
 def written(folder: Path, suffix: str, x: np.ndarray) -> Path:
     """Write a file in one of the formats that the Lab reads."""
     path = folder / f"vectors.{suffix}"
@@ -65,25 +55,23 @@ def written(folder: Path, suffix: str, x: np.ndarray) -> Path:
     return path
 
 
-def chosen(lab: Locator, path: Path) -> None:
-    lab.locator("input[type=file]").set_input_files(path)
-
-
-def ended(lab: Locator) -> str:
-    """Wait until the Lab has nothing more to do; return what it says."""
-    lab.locator("progress").wait_for(state="hidden", timeout=60_000 * MINUTES)
-    return lab.locator(".status").inner_text()
-
-
 @pytest.mark.parametrize("online", [True, False])
-def test_samples_come_with_the_page(page: Page, html: Path, address: str, online: bool) -> None:
+def test_the_book_s_page_reads_samples_and_files(
+    browser: Browser, page: Page, html: Path, address: str, tmp_path: Path, online: bool
+) -> None:
     home = address if online else html.as_uri()
     watched = Watched(page, home)
     page.goto(f"{home.rstrip('/')}/book/lab.html")
-    for name, words in (("texts", "5,000 rows of 384 numbers, int8"), ("images", "5,000 rows of 784 numbers, uint8")):
-        page.locator(f"[data-sample={name}]").click()
-        expect(page.locator(".lab")).to_contain_text(words)
-        page.get_by_role("button", name="Cancel").click()
+    lab = page.locator(".lab")
+    with traced(browser, page) as tasks:
+        for name, words in (("texts", "5,000 rows of 384"), ("images", "5,000 rows of 784")):
+            page.locator(f"[data-sample={name}]").click()
+            expect(lab).to_contain_text(words)
+    assert max(tasks) < 100
+    chosen(lab, written(tmp_path, "npy", vectors(1000, 25)))
+    expect(lab).to_contain_text("1,000 rows of 25 numbers, float32")
+    assert ended(lab).startswith("Done in")
+    expect(lab.get_by_text("What to build")).to_be_visible()
     assert watched.problems == []
 
 
@@ -171,15 +159,7 @@ def test_vectors_of_one_length_are_measured_by_cosine(lab: Locator, tmp_path: Pa
 
 
 def test_a_file_of_two_gigabytes_is_sampled(lab: Locator, tmp_path: Path) -> None:
-    d, n = 100, 5_000_000
-    path = tmp_path / "sparse.fbin"
-    with path.open("wb") as file:
-        file.write(struct.pack("<II", n, d))
-        for row in range(0, n, 250_000):
-            file.seek(8 + row * d * 4)
-            file.write(vectors(1000, d).tobytes())
-        file.truncate(8 + n * d * 4)
-    chosen(lab, path)
+    chosen(lab, sparse(tmp_path / "sparse.fbin"))
     expect(lab).to_contain_text("2.0 GB: 5,000,000 rows of 100 numbers, float32. 20,500 rows were drawn")
     lab.get_by_role("button", name="Cancel").click()
     expect(lab.locator(".status")).to_contain_text("Cancelled")
@@ -187,32 +167,28 @@ def test_a_file_of_two_gigabytes_is_sampled(lab: Locator, tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def report(
-    page: Page, page_file: Path, words: mlpq.Dataset, tmp_path_factory: pytest.TempPathFactory
+    browser: Browser, page: Page, page_file: Path, words: mlpq.Dataset, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """What the Lab finds out about 4,000 texts, watched while it works."""
+    """What the Lab finds out about 4,000 texts, in 96 dimensions, watched while it works."""
     path = tmp_path_factory.mktemp("texts") / "texts.npy"
-    np.save(path, words.xb[:4000])
+    x = words.xb[:4000, :96] / np.linalg.norm(words.xb[:4000, :96], axis=1, keepdims=True)
+    np.save(path, x)
     watched = Watched(page, page_file.parent.as_uri())
     page.goto(page_file.as_uri())
-    page.evaluate("""() => {
-        window.long = [];
-        new PerformanceObserver(list => window.long.push(...list.getEntries().map(one => one.duration))).observe({ type: "longtask" });
-    }""")
-    lab = page.locator(".lab")
-    chosen(lab, path)
-    assert ended(lab).startswith("Done in")
-    with page.expect_download() as download:
-        lab.get_by_role("button", name="Download report.json").click()
-    found = json.loads(Path(download.value.path()).read_text())
-    with page.expect_download() as download:
-        lab.get_by_role("button", name="Download report.html").click()
+    with traced(browser, page) as tasks:
+        chosen(page.locator(".lab"), path)
+        assert ended(page.locator(".lab")).startswith("Done in")
+        found = report_of(page)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download report.html").click()
     found["html"] = Path(download.value.path()).read_text()
-    return found | {"problems": watched.problems, "long": page.evaluate("window.long"), "xb": words.xb[:4000]}
+    return found | {"problems": watched.problems, "tasks": tasks, "xb": x}
 
 
 def test_nothing_is_sent_and_the_page_stays_awake(report: dict[str, Any]) -> None:
     assert report["problems"] == []
-    assert max(report["long"], default=0) < 1000  # of ms; on a quiet machine none is above 100
+    assert len(report["tasks"]) > 100
+    assert max(report["tasks"]) < 100
 
 
 def test_the_report_is_a_page_of_its_own(report: dict[str, Any], page: Page, tmp_path: Path) -> None:
@@ -232,7 +208,7 @@ def test_recall_is_that_of_python(report: dict[str, Any]) -> None:
     assert len(np.unique(np.concatenate([coarse["rows"]["base"], coarse["rows"]["queries"]]))) == 4000
     ds = mlpq.dataset(xb, xq, metric=coarse["metric"])
     cells = coarse["cells"]
-    for code in (code for code in report["codes"] if code["nbits"] == 8 and code["size"] <= 32):
+    for code in (code for code in report["codes"] if code["nbits"] == 8):
         settings = [{"m": code["m"], "nbits": 8, "pca_dim": code["dim"], "metric": ds.metric, "niter": 8}]
         rows = mlpq.measure_grid(ds, settings, coarse["nprobes"], n_inner=cells, n_outer=round(cells**0.5))
         for row, found in zip(rows, code["found"], strict=True):
@@ -271,6 +247,24 @@ def test_what_is_advised_holds(report: dict[str, Any]) -> None:
         assert parts[name] == foretold[name], name
 
 
+def test_it_foretells_what_python_does(page: Page, page_file: Path) -> None:
+    rng = np.random.default_rng(0)
+    given = [
+        [float(rng.random()), float(rng.random()), rng.normal(size=(5, 2)).tolist(), 10_000, int(N)]
+        for N in 10 ** rng.uniform(3, 9, 200)
+    ]
+    given.append([1, 0.01, [[0, 0.01]] * 5, 10_000, 40_000])
+    page.goto(page_file.as_uri())
+    found = page.evaluate(
+        """async ([source, given]) => {
+            const { foretold } = await import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
+            return given.map((one) => foretold(one.slice(0, 3), ...one.slice(3)));
+        }""",
+        [base.source("lab-advice"), given],
+    )
+    np.testing.assert_allclose(found, [sample.foretold(one[:3], *one[3:]) for one in given], rtol=1e-9, atol=1e-12)
+
+
 def test_advice_follows_the_numbers(lab: Locator, tmp_path: Path) -> None:
     chosen(lab, written(tmp_path, "npy", vectors(2000, 25)))
     expect(lab.get_by_text("What to build")).to_be_visible(timeout=60_000 * MINUTES)
@@ -286,14 +280,44 @@ def test_advice_follows_the_numbers(lab: Locator, tmp_path: Path) -> None:
     expect(lab).to_contain_text("recall from 0 to 1")
 
 
-def test_cancel_stops_at_once_and_keeps_what_was_found(lab: Locator, tmp_path: Path) -> None:
-    chosen(lab, written(tmp_path, "npy", vectors(20_000, 128)))
-    expect(lab.locator("figure").first).to_be_visible(timeout=60_000 * MINUTES)
-    start = time.monotonic()
-    lab.get_by_role("button", name="Cancel").click()
-    expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
-    assert time.monotonic() - start < 30  # that it takes less than a second shows on a quiet machine
+@pytest.mark.parametrize("granted", [True, False])
+def test_lines_are_copied(page: Page, lab: Locator, tmp_path: Path, granted: bool) -> None:
+    if not granted:  # as on a page of the network that came without TLS
+        page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined, configurable: true })")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    chosen(lab, written(tmp_path, "npy", vectors(1000, 10)))
+    button = lab.get_by_role("button", name="Copy").first
+    button.wait_for(timeout=60_000 * MINUTES)
+    ended(lab)
+    lines = lab.locator("pre").first.inner_text()
+    button.click()
+    if granted:
+        expect(lab.get_by_role("button", name="Copied")).to_have_count(1)
+        assert page.evaluate("navigator.clipboard.readText()") == lines
+    else:
+        expect(button).to_have_text("Selected: copy by hand")
+        assert page.evaluate("getSelection().toString()") == lines
+
+
+def test_cancel_stops_at_once_and_keeps_what_was_found(page: Page, lab: Locator, tmp_path: Path) -> None:
+    chosen(lab, written(tmp_path, "npy", vectors(3000, 25)))
     expect(lab.locator("figure").first).to_be_visible()
+    (worker,) = page.workers
+    with worker.expect_event("close"):
+        lab.get_by_role("button", name="Cancel").click()
+    expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
+    expect(lab.locator("figure").first).to_be_visible()
+
+
+def test_it_was_quick_enough_when_measured() -> None:
+    """What `make lab` found: 20,000 rows of 128 numbers in a minute, the first curve in 10 s, in less than a gigabyte."""
+    record = json.loads((ROOT / "book" / "recorded" / "lab.json").read_text())
+    found = record["files"]["20000 x 128"]
+    assert found["seconds"]["done"] <= 60
+    assert found["seconds"]["first curve"] <= 10
+    assert found["megabytes"] < 1000
+    assert found["longest task, ms"] < 100
+    assert record["files"]["2 GB"]["seconds"]["cancelled"] < 1
 
 
 def test_nothing_serious_for_those_who_cannot_see_it(page: Page, lab: Locator, tmp_path: Path) -> None:

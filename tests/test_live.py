@@ -27,6 +27,8 @@ def slow(ds, **values):
         time.sleep(0.01)
     raise ValueError(f"no such k: {values['k']}")
 widgets.Lloyd.compute = slow""",
+    "widgets.Lab()",
+    f"widgets.Welcome({str(LLOYD.with_name('welcome.json'))!r})",
 ]
 
 
@@ -118,3 +120,14 @@ def test_explorer_with_a_kernel(page: Page, folder: Path) -> None:
     expect(explorer.locator(".figure")).to_have_css("opacity", "0.35")  # it still shows 20 clusters
     page.keyboard.press("ArrowLeft")
     expect(say).to_have_text(words(k=20, iteration=2))
+    metric = run(page, 4).locator(".lab [data-control=metric]")
+    metric.focus()
+    page.keyboard.press("ArrowDown")
+    expect(metric).to_have_value("cosine")
+    welcome = run(page, 5)
+    welcome.locator("[data-control=nprobe]").focus()
+    page.keyboard.press("ArrowRight")
+    expect(welcome.locator(".status")).to_contain_text("Scanned 16 of 128 cells")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(welcome.locator(".examples button").first).to_have_attribute("aria-pressed", "true")

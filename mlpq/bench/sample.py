@@ -9,6 +9,7 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -23,6 +24,7 @@ from mlpq.judge.evaluate import in_sight, markdown_table, recall_interval
 DATASETS = ("fashion-mnist", "wordnet")
 SIZES = (5_000, 10_000, 20_000, 40_000)  # and all
 CODES = ((16, 64), (32, 128), (64, 256))  # m of 8 bits, after PCA to so many components
+PARTS, NEAR = 4, 5  # quarters of the rows, each with its own nearest
 NPROBE, RERANKS = 24, (0, 5)  # of as many cells as the root of all rows, at most 256
 
 
@@ -50,17 +52,42 @@ def _row(ds: Dataset, picked: np.ndarray, queries: int) -> Record:
     """Return what some rows of the base give, with the cells of all."""
     xb, xq = ds.xb[picked], ds.xq[:queries]
     gt = ground_truth(xb, xq, K, metric=ds.metric)[1]
+    parts = np.array_split(np.random.default_rng(1).permutation(len(xb)), PARTS)
+    near = [part[ground_truth(xb[part], xq, NEAR, metric=ds.metric)[1]] for part in parts]
     cells = min(256, round(len(ds.xb) ** 0.5))
     row: Record = {"dataset": ds.name, "n": len(xb), "all": len(ds.xb), "cells": cells, "codes": {}}
     for m, dim in CODES:
         index = MultiLevelPQ(ds.d, cells, round(cells**0.5), m=m, pca_dim=dim, metric=ds.metric, keep_originals=True)
         index.train(xb).add(xb)
+        best = [index.search(xq, NEAR * max(RERANKS), nprobe=NPROBE, allowed=ids)[1] for ids in (None, *parts)]
         row["codes"][str(m)] = {
-            str(rerank): recall_interval(index.search(xq, K, nprobe=NPROBE, rerank=rerank)[1], gt, K)
+            str(rerank): [
+                *recall_interval(index.search(xq, K, nprobe=NPROBE, rerank=rerank)[1], gt, K),
+                [_change(best, [gt, *near], k, max(1, rerank)) for k in range(1, NEAR + 1)],
+            ]
             for rerank in RERANKS
         }
         row["seen"] = float(in_sight(index, xq, gt, NPROBE)[0].mean())
     return row
+
+
+def _change(best: Sequence[np.ndarray], true: Sequence[np.ndarray], k: int, r: int) -> tuple[float, float]:
+    """Return how the share of the k nearest that are found among r * k changes from a part of the rows to all.
+
+    Args:
+        best, true: ids by code, and the true nearest, (nq, .): of all rows first, then of each part.
+
+    Returns:
+        The change in log-odds; half of the 95 % interval of the change in recall, never less than 3 / nq: what none of nq
+        queries show may hold for so many.
+    """
+    shares = [
+        (found[:, : r * k, None] == gt[:, None, :k]).any(axis=1).mean(axis=1)
+        for found, gt in zip(best, true, strict=True)
+    ]
+    mine, part = shares[0], np.mean(shares[1:], axis=0)
+    half = 1.96 * (mine - part).std(ddof=1) / len(mine) ** 0.5
+    return _odds(mine.mean()) - _odds(part.mean()), max(3 / len(mine), float(half))
 
 
 def rows(path: str) -> list[Record]:
@@ -82,35 +109,32 @@ def report(path: str) -> str:
         | {
             f"{m} B{f', {K * int(rerank)} originals' if int(rerank) else ''}": f"{recall:.3f}"
             for m, found in row["codes"].items()
-            for rerank, (recall, _) in found.items()
+            for rerank, (recall, *_) in found.items()
         }
         for row in rows(path)
     ]
     return markdown_table(table) if table else f"{path}: no row is measured yet"
 
 
-def foretold(row: Record, m: int | str, rerank: int | str, measured: Sequence[Record]) -> tuple[float, float]:
-    """Return the least and the most recall foretold for all rows, as the Lab does it, without its allowance for chance.
+def foretold(learnt: Sequence[Any], n: int, N: int) -> tuple[float, float, float]:
+    """Return the recall to expect of N vectors from what n of them show, and its interval, as the Lab does it.
 
-    More vectors are harder for codes and easier for cells. At most, recall goes on as it fell; at least, codes go on as they
-    fell among what is in sight, and cells gain nothing.
+    Thinned out to a fifth, the ten nearest are some two. So the k nearest of n vectors stand for the ten of 10 n / k, and how their
+    recall changes from n / 4 to n is how that of the ten does from 2.5 n / k to 10 n / k. The k whose way has the middle of
+    the one from n to N is taken, with the two beside it, since one alone varies more by chance. Their mean change goes on as
+    a line in the log-odds; the interval holds chance, in recall and in its change.
 
     Args:
-        measured: a quarter of n rows, half of them, and n.
+        learnt: recall of all n, half of its interval, and its changes for k from 1 to NEAR: each in log-odds, with half of
+            its interval in recall.
     """
-    few, some, last = (one["codes"][str(m)][str(rerank)][0] for one in measured)
-    doublings = max(0.0, math.log2(row["n"] / measured[-1]["n"]))
-    most = _carried(last, min(_odds(last) - _odds(some), (_odds(last) - _odds(few)) / 2), doublings)
-    (before, now), seen = (
-        (r / one["seen"] for r, one in zip((some, last), measured[1:], strict=True)),
-        measured[-1]["seen"],
-    )
-    return min(most, seen * _carried(now, _odds(now) - _odds(before), doublings)), most
-
-
-def _carried(share: float, slope: float, doublings: float) -> float:
-    """Return what a falling share comes to after some doublings of n: a line in its log-odds, which does not rise."""
-    return 1 / (1 + math.exp(-_odds(share) - slope * doublings)) if slope < 0 < doublings else share
+    recall, half, changes = learnt
+    steps = max(0.0, math.log2(N / n) / 2)  # of four times as many
+    k = max(2, min(len(changes) - 1, math.floor(K / 2 * math.sqrt(n / N) + 0.5)))
+    slope, wide = (sum(part) / 3 for part in zip(*changes[k - 2 : k + 1], strict=True))
+    expected = 1 / (1 + math.exp(-_odds(recall) - steps * slope)) if steps * slope else recall
+    error = math.hypot(half, steps * wide)
+    return expected, max(0.0, expected - error), min(1.0, expected + error)
 
 
 def _odds(share: float) -> float:

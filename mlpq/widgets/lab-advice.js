@@ -1,6 +1,6 @@
 // What the Lab advises for N vectors, from what it measured on some of them: the bytes of an index, the recall to expect, the
 // setting that reads least, and the Python that builds it.
-import { fixed, said } from "./numbers.js";
+import { fixed, odds, said } from "./numbers.js";
 
 const [K, PAGE] = [10, 4096];
 
@@ -20,21 +20,14 @@ export const account = (N, { d, cells }, { m, nbits, dim }) => ({
 const outer = (cells) => Math.round(Math.sqrt(cells));
 export const total = (parts) => Object.values(parts).reduce((a, b) => a + b, 0);
 
-// What a falling share comes to after some doublings of n: a line in its log-odds, which does not rise.
-const carried = (share, slope, doublings) =>
-  slope < 0 && doublings > 0 ? 1 / (1 + Math.exp(-odds(share) - slope * doublings)) : share;
-const odds = (share) => Math.log(Math.max(share, 0.001) / Math.max(1 - share, 0.001));
-
-// Recall foretold for N vectors: [expected, low, high]. It was measured on a quarter, on half and on all of n, as was the share of
-// neighbours in the cells visited (inside). More vectors are harder for codes and easier for cells. At most, recall goes on as it
-// fell; at least, codes go on as they fell among what is in sight, and cells gain nothing.
-export const foretold = ([recall, half, few, some, wide], inside, n, N) => {
-  const doublings = Math.max(0, Math.log2(N / n));
-  const most = carried(recall, Math.min(odds(recall) - odds(some), (odds(recall) - odds(few)) / 2), doublings);
-  const [before, now] = [some / (inside[1] || 1), recall / (inside[2] || 1)];
-  const least = Math.min(most, inside[2] * carried(now, odds(now) - odds(before), doublings));
-  const error = Math.hypot(half, wide * doublings);
-  return [(least + most) / 2, Math.max(0, least - error), Math.min(1, most + error)];
+// Recall foretold for N vectors from what was learnt on n: [expected, low, high]; mlpq.bench.sample says how, and why.
+export const foretold = ([recall, half, changes], n, N) => {
+  const steps = Math.max(0, Math.log2(N / n) / 2); // of four times as many
+  const k = Math.max(2, Math.min(changes.length - 1, Math.floor((K / 2) * Math.sqrt(n / N) + 0.5)));
+  const [slope, wide] = [0, 1].map((part) => changes.slice(k - 2, k + 1).reduce((sum, change) => sum + change[part] / 3, 0));
+  const expected = steps * slope ? 1 / (1 + Math.exp(-odds(recall) - steps * slope)) : recall;
+  const error = Math.hypot(half, steps * wide);
+  return [expected, Math.max(0, expected - error), Math.min(1, expected + error)];
 };
 
 // All settings for N vectors, each with the bytes that it holds in RAM and those that a query touches: codes in the cells that
@@ -43,7 +36,7 @@ export const settings = (coarse, codes, N) => codes.flatMap((code) => {
   const parts = account(N, coarse, code);
   return coarse.nprobes.flatMap((nprobe, p) => code.reranks.map((rerank, r) => {
     const reads = rerank > 1 ? rerank * K : 0;
-    const [recall, low, high] = foretold(code.found[p][r], coarse.inside.map((shares) => shares[p]), coarse.sizes.at(-1), N);
+    const [recall, low, high] = foretold(code.found[p][r], coarse.count, N);
     const touched = ((N * nprobe) / coarse.cells) * code.size + reads * Math.max(PAGE, 4 * coarse.d);
     return { code, nprobe, rerank, reads, recall, low, high, ram: total(parts), parts, touched };
   }));

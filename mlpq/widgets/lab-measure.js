@@ -4,8 +4,10 @@
 import { assign, decode, encode, exact, smallest, squared } from "./engine.js";
 import { train } from "./engine-train.js";
 import { deal, dot } from "./lab-pca.js";
+import { odds } from "./numbers.js";
 
 export const K = 10;
+export const [PARTS, NEAR] = [4, 5]; // quarters of the rows, each with its own NEAR true nearest: how recall changes with n
 export const NPROBES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 const [ROWS, NITER] = [10_000, 8]; // that train a code
 
@@ -46,20 +48,28 @@ export const audit = (x, d) => {
   };
 };
 
-// The true K nearest of each query among the first n rows of xb, for each of rising sizes n: ids (nq, K), nearest first.
-export const truths = (xb, xq, d, sizes, progress) => {
-  const [nq, n] = [xq.length / d, xb.length / d];
-  const found = sizes.map(() => new Int32Array(nq * K));
+// Where each part of n rows begins, and where the last one ends.
+export const starts = (n) => Array.from({ length: PARTS + 1 }, (_, part) => Math.floor((part * n) / PARTS));
+
+// The true nearest of each query, nearest first: K among all rows of xb, and NEAR in each part, one part after the other.
+export const truths = (xb, xq, d, progress) => {
+  const [nq, ends] = [xq.length / d, starts(xb.length / d)];
+  const [all, near] = [new Int32Array(nq * K), new Int32Array(nq * PARTS * NEAR)];
   for (let q = 0; q < nq; q++) {
     const best = smallest(K);
-    for (let i = 0, size = 0; i < n; i++) {
-      const distance = squared(xb, i, xq, q, d, best.bound);
-      if (distance < best.bound) best.offer(i, distance);
-      if (i + 1 === sizes[size]) found[size++].set(best.ids, q * K);
+    for (let part = 0; part < PARTS; part++) {
+      const own = smallest(K);
+      for (let i = ends[part]; i < ends[part + 1]; i++) {
+        const distance = squared(xb, i, xq, q, d, own.bound);
+        if (distance < own.bound) own.offer(i, distance);
+      }
+      own.ids.forEach((id, i) => best.offer(id, own.distances[i]));
+      near.set(own.ids.slice(0, NEAR), (q * PARTS + part) * NEAR);
     }
+    all.set(best.ids, q * K);
     progress(q / nq);
   }
-  return found;
+  return { all, near };
 };
 
 // The cells: which holds each row, and in which order each query visits them: order[q * cells + c] is the turn of cell c.
@@ -84,11 +94,8 @@ const dealt = (y, dims, dim, m, variances) => {
   return out;
 };
 
-// A code of residuals: the rank of each true neighbour, as found in each of the sizes. data holds components yb, yq and
-// centroids (., dims), their variances, and the true neighbours found in each of the sizes.
-// Returns ranks[size][nprobe index] = Int32Array (nq * K): how many codes in sight stand before it, -1 where it is not.
-export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
-  const { dims, variances, found, sizes } = data;
+// Codes of residuals, and what it takes to search in them. `own` is |b|^2 + 2 c b of the decoded residual b in cell c.
+const coded = ({ dims, variances, ...data }, { m, nbits, dim }, progress) => {
   const [y, q, centroids] = [data.yb, data.yq, data.centroids].map((one) => dealt(one, dims, dim, m, variances));
   const { cells, labels, order } = visits(y, q, dim, centroids);
   const rest = y.slice();
@@ -99,10 +106,18 @@ export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
   const codes = encode(pq, rest);
   progress(0.7);
   const decoded = decode(pq, codes);
+  const own = Float64Array.from(labels, (cell, i) => dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, cell, dim));
+  return { q, centroids, cells, labels, order, pq, codes, own };
+};
+
+// A code: the rank of each true neighbour among all rows, and in its own part. data holds components yb, yq and centroids
+// (., dims), their variances, and truth, as `truths` finds it.
+// Returns { all, near }, each [nprobe index] = Int32Array, as in truth: how many codes in sight stand before it, -1 where it is not.
+export const ranks = ({ truth, ...data }, { dim, ...code }, nprobes, progress) => {
+  const { q, centroids, cells, labels, order, pq, codes, own } = coded(data, { dim, ...code }, progress);
   const [n, nq] = [labels.length, q.length / dim];
-  const own = Float64Array.from({ length: n }, (_, i) => // |b|^2 + 2 c b of the decoded residual b: no query has part in it
-    dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, labels[i], dim));
-  const out = sizes.map(() => nprobes.map(() => new Int32Array(nq * K).fill(-1)));
+  const out = { all: nprobes.map(() => new Int32Array(truth.all.length)), near: nprobes.map(() => new Int32Array(truth.near.length)) };
+  const ends = starts(n);
   const base = new Float64Array(cells);
   const distances = new Float64Array(n);
   for (let query = 0; query < nq; query++) {
@@ -114,17 +129,17 @@ export const ranks = (data, { m, nbits, dim }, nprobes, progress) => {
       distances[i] = sum;
     }
     const turns = order.subarray(query * cells, (query + 1) * cells);
-    sizes.forEach((size, s) => {
-      const trues = found[s].subarray(query * K, query * K + K);
-      const counts = before(distances.subarray(0, size), trues, labels, turns);
-      trues.forEach((id, t) => {
-        let [rank, place] = [0, 0];
-        nprobes.forEach((nprobe, p) => {
-          for (; place < Math.min(nprobe, cells); place++) rank += counts[t][place];
-          if (turns[labels[id]] < nprobe) out[s][p][query * K + t] = rank;
-        });
+    const place = (to, trues, at, from, end) => before(distances, labels, turns, trues, from, end).forEach((counts, t) => {
+      let [rank, turn] = [0, 0];
+      nprobes.forEach((nprobe, p) => {
+        for (; turn < nprobe; turn++) rank += counts[turn];
+        to[p][at + t] = turns[labels[trues[t]]] < nprobe ? rank : -1;
       });
     });
+    place(out.all, truth.all.subarray(query * K, (query + 1) * K), query * K, 0, n);
+    for (let part = 0, at = query * PARTS * NEAR; part < PARTS; part++, at += NEAR) {
+      place(out.near, truth.near.subarray(at, at + NEAR), at, ends[part], ends[part + 1]);
+    }
     progress(0.7 + (0.3 * query) / nq);
   }
   return out;
@@ -143,25 +158,38 @@ const products = ({ m, ksub, dsub, codebooks }, q, query) => {
   return table;
 };
 
-// For each true neighbour the number of codes nearer than its own, by the turn of their cells.
-const before = (distances, trues, labels, turns) => {
+// For each true neighbour the number of codes nearer than its own, of rows from `from` to `end`, by the turn of their cells.
+const before = (distances, labels, turns, trues, from, end) => {
   const counts = Array.from(trues, () => new Int32Array(turns.length));
   const bounds = Array.from(trues, (id) => distances[id]);
   const bound = Math.max(...bounds);
-  for (let i = 0; i < distances.length; i++) {
+  for (let i = from; i < end; i++) {
     if (distances[i] >= bound) continue;
-    for (let t = 0; t < K; t++) if (distances[i] < bounds[t]) counts[t][turns[labels[i]]]++;
+    for (let t = 0; t < trues.length; t++) if (distances[i] < bounds[t]) counts[t][turns[labels[i]]]++;
   }
   return counts;
 };
 
-// Of each query the share of its true neighbours among the r * K best by code, from the ranks at one nprobe.
-export const shares = (of, r) =>
-  Float64Array.from({ length: of.length / K }, (_, q) => of.subarray(q * K, (q + 1) * K).filter((rank) => rank >= 0 && rank < r * K).length / K);
+// Of each query, which has `width` ranks, the share of the first k of every `step` that stand among the r * k best by code.
+const shares = (of, width, step, k, r) => Float64Array.from({ length: of.length / width }, (_, q) => {
+  let found = 0;
+  for (let at = q * width; at < (q + 1) * width; at += step) {
+    for (let i = at; i < at + k; i++) found += of[i] >= 0 && of[i] < r * k;
+  }
+  return (found * step) / (width * k);
+});
 
-// The mean of numbers, and half of its 95 % interval.
-export const averaged = (values) => {
+// What is to be known of recall with r * K candidates, from the ranks at one nprobe, for `foretold` in Python and in
+// lab-advice.js: [recall, half of its 95 % interval, changes]. A change is that of the share of the k nearest that are found
+// among r * k, from a part of the rows to all, for k from 1 to NEAR: [in log-odds, half of its 95 % interval].
+export const learnt = (all, near, r) => [...averaged(shares(all, K, K, K, r)), Array.from({ length: NEAR }, (_, i) => {
+  const [mine, parts] = [shares(all, K, K, i + 1, r), shares(near, PARTS * NEAR, NEAR, i + 1, r)];
+  return [odds(averaged(mine)[0]) - odds(averaged(parts)[0]), averaged(mine.map((share, q) => share - parts[q]))[1]];
+})];
+
+// The mean of numbers, and half of its 95 % interval; what none of n shows may still hold for 3 / n.
+const averaged = (values) => {
   const mean = values.reduce((a, b) => a + b, 0) / values.length;
   const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, values.length - 1);
-  return [mean, 1.96 * Math.sqrt(variance / values.length)];
+  return [mean, Math.max(3 / values.length, 1.96 * Math.sqrt(variance / values.length))];
 };

@@ -3,7 +3,7 @@
 // slices; nothing leaves this computer.
 import { kmeans, random, sample } from "./engine-train.js";
 import { take, turn, unit } from "./engine.js";
-import { audit, averaged, inSight, NPROBES, ranks, shares, truths, visits } from "./lab-measure.js";
+import { audit, inSight, learnt, NPROBES, ranks, truths, visits } from "./lab-measure.js";
 import { DIM, principal } from "./lab-pca.js";
 import { fixed } from "./numbers.js";
 import { drawn, open } from "./vectors.js";
@@ -71,7 +71,6 @@ const measure = (xb, xq, d, n, metric, rows) => {
   const [count, nq] = [xb.length / d, xq.length / d];
   const cells = Math.max(16, Math.min(256, Math.round(Math.sqrt(n)), Math.floor(count / 39)));
   const nprobes = NPROBES.filter((nprobe) => nprobe < cells).concat(cells);
-  const sizes = [Math.floor(count / 4), Math.floor(count / 2), count];
   const codes = grid(d);
   const dims = Math.min(d, DIM);
   const trained = Math.max(1000, Math.min(10_000, Math.floor(1.6e10 / d ** 2)));
@@ -86,23 +85,16 @@ const measure = (xb, xq, d, n, metric, rows) => {
   const pca = principal(xb.subarray(0, trained * d), d, random(SEED), watch.part("Finding the principal axes", "pca"));
   watch.part("Turning to the principal axes", "turn");
   const [yb, yq] = [turn(xb, pca), turn(xq, pca)];
-  const truth = truths(xb, xq, d, sizes, watch.part("Comparing each query with all rows", "truth"));
+  const truth = truths(xb, xq, d, watch.part("Comparing each query with all rows", "truth"));
   watch.part(`Placing ${cells} cells`, "cells");
   const { centroids } = kmeans(yb, dims, cells, { niter: 10, seed: SEED });
   const seen = visits(yb, yq, dims, centroids);
-  const inside = sizes.map((_, s) => inSight(seen, truth[s], nprobes));
-  postMessage({ coarse: { cells, nprobes, sizes, inside, nq, d, n, metric, rows } });
-  const data = { yb, yq, dims, variances: pca.variances, centroids, found: truth, sizes };
+  postMessage({ coarse: { cells, nprobes, inside: inSight(seen, truth.all, nprobes), nq, count, d, n, metric, rows } });
+  const data = { yb, yq, dims, variances: pca.variances, centroids, truth };
   for (const code of codes) {
     const tell = watch.part(`Codes of ${code.size} bytes, ${code.nbits} bits each`, `${code.m},${code.nbits}`);
-    const by = ranks(data, code, nprobes, tell);
-    // found[nprobe][rerank]: recall, half of its 95 % interval; recall on a quarter and on half of the rows; half of the
-    // interval of its change when rows double
-    const found = nprobes.map((_, p) => RERANKS.map((r) => {
-      const [few, some, all] = by.map((of) => shares(of[p], r));
-      return [...averaged(all), averaged(few)[0], averaged(some)[0], averaged(all.map((share, q) => (share - few[q]) / 2))[1]];
-    }));
-    postMessage({ code: { ...code, found, reranks: RERANKS } });
+    const { all, near } = ranks(data, code, nprobes, tell);
+    postMessage({ code: { ...code, found: nprobes.map((_, p) => RERANKS.map((r) => learnt(all[p], near[p], r))), reranks: RERANKS } });
   }
   postMessage({ done: true });
 };

@@ -6,7 +6,7 @@ import { fixed, said } from "./numbers.js";
 import { bytes, make } from "./shared.js";
 
 const IDLE = "Nothing has run yet.";
-const NEAR = 0.98; // of the neighbours that all cells hold: where the figures of codes stand
+const SIGHT = 0.98; // of the neighbours that all cells hold: where the figures of codes stand
 
 const seconds = (left) => (left >= 90 ? `about ${Math.round(left / 60)} minutes left` : `about ${Math.max(1, Math.round(left))} s left`);
 const share = (x) => `${fixed(100 * x, x < 0.01 ? 1 : 0)} %`;
@@ -15,7 +15,7 @@ const share = (x) => `${fixed(100 * x, x < 0.01 ? 1 : 0)} %`;
 const readOut = (s) => [
   `${s.name}, ${said(s.size)}: ${fixed(s.n, 0)} rows of ${fixed(s.d, 0)} numbers, ${s.dtype}. `
     + (s.rows < s.n ? `${fixed(s.rows, 0)} rows were drawn from all over the file.` : "All rows were read."),
-  `Lengths: ${s.length.toPrecision(3)} ± ${s.spread.toPrecision(2)}. Measured by ${s.metric === "l2" ? "L2" : "cosine"}`
+  `Lengths: ${s.length.toPrecision(3)}${s.spread > 1e-4 * s.length ? ` ± ${s.spread.toPrecision(2)}` : ", all"}. Measured by ${s.metric === "l2" ? "L2" : "cosine"}`
     + (s.suggested ? `, since ${s.metric === "l2" ? "lengths differ: if only directions count, choose cosine" : "all are of one length"}.` : "."),
 ];
 const wrong = (s) => [
@@ -26,15 +26,21 @@ const wrong = (s) => [
   s.off > 0.5 && `The mean holds ${share(s.off)} of the squared length: the vectors are not centred. L2 does not mind; cosine and inner product do.`,
 ].filter(Boolean);
 
-const copied = (text) => {
+// Lines of code, and a button that copies them; a browser that forbids it has them selected.
+const code = (heading, text) => {
   const button = make("button", { type: "button" }, "Copy");
+  const lines = make("pre", { tabindex: 0 }, text);
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(text).catch(() => {});
-    button.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(text);
+      button.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(lines);
+      button.textContent = "Selected: copy by hand";
+    }
   });
-  return button;
+  return make("div", { class: "code" }, make("p", {}, make("strong", {}, heading), " ", button), lines);
 };
-const code = (heading, text) => make("div", { class: "code" }, make("p", {}, make("strong", {}, heading), " ", copied(text)), make("pre", { tabindex: 0 }, text));
 
 const download = (name, type, make_) => {
   const button = make("button", { type: "button" }, `Download ${name}`);
@@ -73,8 +79,8 @@ const advice = (found, changed) => {
     const { m, nbits, dim } = best.code;
     const parts = Object.entries(best.parts).filter(([, size]) => size >= 0.001 * best.ram).sort(([, a], [, b]) => b - a);
     const rows = [...parts.map(([name, size]) => [name.replaceAll("_", " "), size]), ["all", total(best.parts)]];
-    const rests = `Measured on ${fixed(coarse.sizes.at(-1), 0)} of your ${fixed(summary.n, 0)} rows with ${coarse.nq} queries`
-      + (asked.N > coarse.sizes.at(-1) ? `, and carried to ${fixed(asked.N, 0)} by how recall fell from ${fixed(coarse.sizes[0], 0)} to ${fixed(coarse.sizes.at(-1), 0)} rows` : "")
+    const rests = `Measured on ${fixed(coarse.count, 0)} of your ${fixed(summary.n, 0)} rows with ${coarse.nq} queries`
+      + (asked.N > summary.rows ? `, and carried to ${fixed(asked.N, 0)} by how it changes from a quarter of these to all` : "")
       + `: expect ${best.low.toFixed(2)} to ${best.high.toFixed(2)}.`;
     out.replaceChildren(
       make("p", {}, reached ? "" : `${why} The best within it: `,
@@ -105,7 +111,7 @@ export default {
     const data = model.get("data");
     let [worker, file, found, chosen, form] = [null, null, {}, null, null];
     const input = make("input", { type: "file", accept: ".npy,.fvecs,.bvecs,.fbin,.u8bin,.i8bin" });
-    const metric = make("select", { "data-control": "metric" }, ...Object.entries({ "": "as the lengths suggest", cosine: "cosine", l2: "L2" }).map(([value, words]) => make("option", { value }, words)));
+    const metric = make("select", { "data-control": "metric", "data-lm-suppress-shortcuts": "true" }, ...Object.entries({ "": "as the lengths suggest", cosine: "cosine", l2: "L2" }).map(([value, words]) => make("option", { value }, words)));
     const drop = make("div", { class: "drop" },
       make("label", {}, make("span", {}, "Drop a file of vectors here, or choose one: .npy, .fvecs, .bvecs, .fbin, .u8bin, .i8bin, of any size"), input),
       make("label", {}, make("span", {}, "distance"), metric),
@@ -137,9 +143,8 @@ export default {
       const { coarse, codes } = found;
       if (!coarse) return;
       const narrow = el.clientWidth < 480;
-      const inside = coarse.inside.at(-1);
-      const p = inside.findIndex((part) => part >= NEAR * inside.at(-1));
-      figures.replaceChildren(cells(coarse, narrow), ...(codes.length ? [byBytes(coarse, codes, p, narrow), losses(coarse, codes, p, narrow), originals(codes, p, narrow)] : []));
+      const p = coarse.inside.findIndex((part) => part >= SIGHT * coarse.inside.at(-1));
+      figures.replaceChildren(cells(coarse, narrow), ...(codes.length ? [byBytes(coarse, codes, p, narrow), losses(coarse, codes, p), originals(codes, p, narrow)] : []));
       if (!codes.length) return;
       form ??= advice(found, (now) => { chosen = now; });
       build.replaceChildren(form.node);

@@ -1,4 +1,4 @@
-// Numbers in words, as Python writes them.
+// Numbers in words, as Python writes them; and log-odds.
 
 // With so many digits, and commas: halves, which toFixed rounds up, go to the even digit.
 export const fixed = (x, digits) => {
@@ -15,3 +15,6 @@ export const said = (n) => {
   for (; n >= 999.5 && at < 5; at++) n /= 1000;
   return `${fixed(n, at === 0 || n >= 100 ? 0 : 1)} ${units[at]}`;
 };
+
+// The logarithm of the odds of a share; nothing and all count as one of a thousand.
+export const odds = (share) => Math.log(Math.max(share, 0.001) / Math.max(1 - share, 0.001));

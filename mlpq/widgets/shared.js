@@ -14,7 +14,12 @@ export const make = (tag, attributes = {}, ...children) => {
   return node;
 };
 
-export const bytes = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+export const bytes = (base64) => {
+  const letters = atob(base64);
+  const values = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i++) values[i] = letters.charCodeAt(i); // `from` takes a second for a sample of the Lab
+  return values;
+};
 
 // Draw grey values, 0 black to 255 white, one per pixel of the canvas.
 export const grey = (canvas, values) => {

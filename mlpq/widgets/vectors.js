@@ -20,7 +20,7 @@ const TYPES = {
 const NUMPY = { "<f2": "float16", "<f4": "float32", "<f8": "float64", "|i1": "int8", "|u1": "uint8" };
 const VECS = { fvecs: "float32", bvecs: "uint8" };
 const BINS = { fbin: "float32", u8bin: "uint8", i8bin: "int8" };
-const [GAP, PIECE] = [1 << 16, 1 << 23]; // bytes: rows so near are read in one slice, of at most so many
+const [GAP, PIECE, SLICES] = [1 << 15, 1 << 23, 64]; // rows as near as GAP bytes are one slice; so many slices, of PIECE bytes, one reading
 const LONGEST = 4096; // numbers in a vector
 
 const buffer = (file, from, to) => file.slice(from, to).arrayBuffer();
@@ -78,6 +78,17 @@ const opener = (name) => {
   throw new Error("Its name must end in .npy, .fvecs, .bvecs, .fbin, .u8bin or .i8bin. From Python: np.save(\"vectors.npy\", x).");
 };
 
+// Of rows with these numbers, the first and the last of those that are read in one slice.
+const stretches = (ids, width) => {
+  const found = [];
+  ids.forEach((id, i) => {
+    const last = found.at(-1);
+    const joins = last && (id - ids[i - 1]) * width <= GAP && (id - ids[last[0]] + 1) * width <= PIECE;
+    joins ? (last[1] = i) : found.push([i, i]);
+  });
+  return found;
+};
+
 // open(file): { name, size, dtype, n, d, rows }, of a File; await rows(ids) returns the vectors with these numbers, which
 // must rise, one after the other in one Float32Array.
 export const open = async (file) => {
@@ -94,14 +105,22 @@ export const open = async (file) => {
   }
   const rows = async (ids) => {
     const out = new Float32Array(ids.length * d);
-    for (let i = 0; i < ids.length; ) {
-      const from = offset + ids[i] * width;
-      let end = i + 1; // rows i to end are read in one slice
-      while (end < ids.length && (ids[end] - ids[end - 1]) * width <= GAP && (ids[end] - ids[i] + 1) * width <= PIECE) end++;
-      const piece = await buffer(file, from, from + (ids[end - 1] - ids[i]) * width + own);
-      for (; i < end; i++) {
-        const start = offset + ids[i] * width - from;
-        out.set(TYPES[dtype].values(piece.slice(start, start + own)), i * d);
+    const all = stretches(ids, width);
+    const start = (i) => offset + ids[i] * width;
+    for (let at = 0; at < all.length; ) {
+      const some = [];
+      for (let size = 0; at < all.length && some.length < SLICES && size < PIECE; at++) {
+        some.push(all[at]);
+        size += start(all[at][1]) - start(all[at][0]) + own;
+      }
+      const piece = await new Blob(some.map(([i, end]) => file.slice(start(i), start(end) + own))).arrayBuffer();
+      let from = 0;
+      for (const [first, last] of some) {
+        for (let i = first; i <= last; i++) {
+          const place = from + start(i) - start(first);
+          out.set(TYPES[dtype].values(piece.slice(place, place + own)), i * d);
+        }
+        from += start(last) - start(first) + own;
       }
     }
     return out;

@@ -1,0 +1,63 @@
+"""What the Lab foretells from 20,000 rows of the full sets, held against the index that its own lines of Python build."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+import mlpq
+from mlpq import widgets
+from mlpq.data import named
+from tests.conftest import patient_page
+from tests.kernel import page_of
+from tests.lab import MINUTES, chosen, report_of
+
+NQ = 2000  # queries
+TARGETS = {"fashion-mnist": (0.55, 0.9), "wordnet": (0.45, 0.75)}  # by codes alone, and with originals
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    path = tmp_path_factory.mktemp("lab") / "lab.html"
+    path.write_text(page_of(widgets.Lab()))
+    with patient_page(browser) as opened:
+        opened.goto(path.as_uri())
+        yield opened
+
+
+def advised(page: Page, path: Path, targets: tuple[float, ...]) -> list[dict[str, Any]]:
+    """Give the Lab a file, and stop it when codes of 16 bytes are measured; return its advice for each recall."""
+    lab = page.locator(".lab")
+    chosen(lab, path)
+    expect(lab.locator(".status")).to_contain_text("Codes of 16 bytes, 4 bits", timeout=60_000 * MINUTES)
+    lab.get_by_role("button", name="Cancel").click()
+    _, ram, recall = lab.locator("input[type=number]").all()
+    ram.fill("1")
+    found = []
+    for target in targets:
+        recall.fill(str(target))
+        found.append(report_of(page)["advice"])
+    return found
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_advised_for_a_full_set_holds(
+    page: Page, full_folder: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines shown are run as they are where the file lies: recall is not below the interval stated."""
+    if name == "wordnet" and not (full_folder / named.WORDNET).is_file():
+        pytest.skip("needs the full WordNet in the folder that MLPQ_DATA_DIR names")
+    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
+    monkeypatch.chdir(tmp_path)
+    ds = mlpq.load_dataset(name)
+    np.save("vectors.npy", ds.xb.astype(np.uint8 if name == "fashion-mnist" else np.float16))  # as they came
+    for advice in advised(page, tmp_path / "vectors.npy", TARGETS[name]):
+        best = advice["best"]
+        assert advice["reached"]
+        assert advice["asked"]["N"] == len(ds.xb)
+        exec(advice["lines"]["mlpq"], found := {"xq": ds.xq[:NQ]})
+        recall = mlpq.recall_at_k(found["I"], ds.gt[:NQ], 10)
+        assert recall >= best["low"]
