@@ -33,7 +33,7 @@ FOR_COLAB = f"""import sys
 
 if "google.colab" in sys.modules:  # it opens a notebook alone: fetch the rest
     !git clone -q {CONFIG["repository"]["url"]}
-    %pip install -q "./mlpq[widgets]" myst-nb
+    %pip install -q "./mlpq[widgets]"
     %cd mlpq/book"""
 
 

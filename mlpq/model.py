@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from mlpq import _check
@@ -20,6 +21,8 @@ from mlpq.codecs.shared import Shared
 from mlpq.codecs.signs import LSH
 from mlpq.codecs.sums import AdditiveQuantizer, ResidualQuantizer
 from mlpq.exchange.in_place import InPlace, quicker
+from mlpq.search.bounds import reach
+from mlpq.search.distance import distances_to_all, distances_to_pairs
 from mlpq.search.lists import Ids
 from mlpq.search.scan import Scanner
 
@@ -38,6 +41,37 @@ def codec_of(settings: dict[str, Any]) -> Codec:
     kind, arguments = settings["kind"], {name: value for name, value in settings.items() if name != "kind"}
     codec: Codec = CODECS[_check.one_of(kind, "codec", list(CODECS))](**arguments)
     return codec
+
+
+def cells_of_one(
+    clusters: TwoLevelKMeans, z: FloatMatrix, nprobe: int, n_outer_probe: int | None
+) -> tuple[FloatMatrix, IdMatrix] | None:
+    """Return distances to the nprobe nearest cells of one query z (1, d), and which; None where rounding hides them.
+
+    The quick form of `TwoLevelKMeans.probe`, for queries that come one by one: which cells they are is certain, their order
+    is not. Outer clusters pay from thousands of cells on: the others' centroids are not read.
+    """
+    centroids = clusters.inner_centroids
+    if n_outer_probe is None:
+        cells, D = np.arange(len(centroids)), distances_to_all(z, centroids)[0]
+    else:
+        chosen = certain(distances_to_all(z, clusters.outer_centroids)[0], n_outer_probe, clusters.d)
+        if chosen is None:
+            return None
+        near = np.zeros(clusters.n_outer, bool)
+        near[chosen] = True
+        cells = near[clusters.inner_to_outer].nonzero()[0]
+        D = distances_to_pairs(z, centroids, np.zeros(len(cells), np.int64), cells)
+    chosen = certain(D, nprobe, clusters.d) if nprobe <= len(cells) else None
+    return None if chosen is None else (D[None, chosen], cells[None, chosen])
+
+
+def certain(D: FloatMatrix, k: int, d: int) -> Ids | None:
+    """Return places of the k smallest of D (n,), distances summed in float32 over d components; None where others may be."""
+    if k >= len(D):
+        return D.argsort()
+    order = np.argpartition(D, [k - 1, k])[: k + 1]
+    return None if D[order[k]] <= reach(D[order[k - 1]], d) else order[D[order[:k]].argsort()]
 
 
 class Model:
@@ -173,7 +207,10 @@ class Model:
 
         Distances to their centroids come before them.
         """
-        return self.clusters._probe(Rows(z), nprobe, n_outer_probe, ip=self.metric == "ip")
+        ip = self.metric == "ip"
+        if len(z) == 1 and not ip and (found := cells_of_one(self.clusters, z, nprobe, n_outer_probe)):
+            return found
+        return self.clusters._probe(Rows(z), nprobe, n_outer_probe, ip=ip)
 
     def _scanned(
         self, scanner: Scanner, near: FloatMatrix, probes: IdMatrix, k: int, shortlist: int

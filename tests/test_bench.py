@@ -1,6 +1,7 @@
 """Benchmarks: engines, what is stored, that it goes on. Nothing here asserts a time."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +40,9 @@ def test_ratios_are_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     printed = capsys.readouterr().out
     assert printed.count("median ratio") == 2
     assert "recall@10 at nprobe 3: 0.6" in printed or "recall@10 at nprobe 3: 0.7" in printed
+    assert re.findall(r"^\| (\d+) \| (\d) \|", printed, re.MULTILINE) == [
+        (m, nprobe) for m in ("8", "16", "56") for nprobe in "138"
+    ]
 
 
 def test_store_goes_on_under_the_same_circumstances_only(tmp_path: Path) -> None:

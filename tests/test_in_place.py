@@ -142,3 +142,22 @@ def test_it_says_how_far_rounding_reaches(blobs: mlpq.Dataset) -> None:
     exact = np.square(np.repeat(z, 20, axis=0) - stored).sum(axis=1).reshape(D.shape)
     assert (np.abs(D - exact) <= error).all()
     assert (error < 1e-2 * exact[:, :1]).all()
+
+
+@pytest.mark.parametrize("outer", [None, 1, 3])
+def test_one_query_looks_into_the_nearest_cells_where_rounding_lets_tell(outer: int | None) -> None:
+    x = np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32)
+    clusters = mlpq.TwoLevelKMeans(16, 40, 4).train(x)
+    told = 0
+    for query in x[:50, None]:
+        probes = clusters.probe(query, 5, outer)[0]
+        if found := model.cells_of_one(clusters, query, 5, outer):
+            told += 1
+            assert np.array_equal(found[1][0], probes)
+            exact = np.square(query.astype(float) - clusters.inner_centroids[probes]).sum(axis=1)
+            np.testing.assert_allclose(found[0][0], exact, rtol=1e-5)
+        else:
+            assert (probes < 0).any()
+    assert told
+    clusters.inner.centroids[1] = clusters.inner.centroids[0]  # as near, so that nobody can tell which one to leave out
+    assert model.cells_of_one(clusters, clusters.inner_centroids[:1], 1, None) is None

@@ -97,7 +97,7 @@ def test_cell_for_colab_does_nothing_elsewhere_and_fetches_the_rest_there(monkey
     monkeypatch.setitem(sys.modules, "google.colab", sys)
     assert shell.run_cell(cell).success
     url = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert asked == [f"git clone -q {url}", 'pip install -q "./mlpq[widgets]" myst-nb', "cd mlpq/book"]
+    assert asked == [f"git clone -q {url}", 'pip install -q "./mlpq[widgets]"', "cd mlpq/book"]
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)

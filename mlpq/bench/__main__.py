@@ -72,7 +72,7 @@ def _recorded(measure: Callable[[argparse.Namespace], None], show: Callable[[str
 
 
 def _add_ratios(commands: Commands) -> None:
-    command = _command(commands, "ratios", "Print the two ratios of speed that the design rests on.", None)
+    command = _command(commands, "ratios", "Print the ratios of speed that the design rests on.", None)
     _add_dataset(command)
     command.set_defaults(run=lambda args: ratios(load_dataset(args.dataset), args))
 

@@ -1,7 +1,8 @@
-"""The two speeds that the design rests on, as ratios within one run; the two sides run in turn.
+"""The speeds that the design rests on, as ratios within one run; the two sides run in turn.
 
 1. Searching grouped by cell, against the same search as plain loops over queries and codes.
 2. Training with inner codebooks, against one `faiss.Kmeans` run with as many clusters on the same vectors.
+3. Searching with one codebook, in a batch and one by one, against Faiss with the same cells, codebook and codes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import faiss
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mlpq._check import FloatMatrix, IdMatrix
+from mlpq._check import FloatMatrix, IdMatrix, nearest_m
 from mlpq.bench.setting import K, circumstances, levels
 from mlpq.codecs.pq import unpack
 from mlpq.data.datasets import Dataset
@@ -24,6 +25,7 @@ from mlpq.index import MultiLevelPQ
 from mlpq.judge.evaluate import markdown_table, recall_at_k
 
 NPROBE = 3
+BYTES, NPROBES = (8, 16, 56), (1, 3, 8)  # of the codes, where m of the data's dimension allows; cells visited
 LOOP_QUERIES = 200  # the plain loop answers only these; both sides are compared by queries per second
 
 
@@ -82,8 +84,38 @@ def compare_training(xb: FloatMatrix, make: Callable[[], MultiLevelPQ], runs: in
     return rows
 
 
+def compare_with_faiss(index: MultiLevelPQ, xq: FloatMatrix, threads: int, runs: int) -> list[dict[str, str]]:
+    """Time the index and what `to_faiss` makes of it: a batch by all threads, then single queries by one."""
+    theirs = index.to_faiss()
+    rows = []
+    for nprobe in NPROBES:
+        faiss.extract_index_ivf(theirs).nprobe = nprobe
+        search = partial(index.search, k=K, nprobe=nprobe)
+        row = {"m": str(index.m), "nprobe": str(nprobe)}
+        with threadpool_limits(threads):
+            row |= in_turn("batch", [xq], search, partial(theirs.search, k=K), runs)
+        with threadpool_limits(1):
+            row |= in_turn("one by one", list(xq[:LOOP_QUERIES, None]), search, partial(theirs.search, k=K), runs)
+        rows.append(row)
+    return rows
+
+
+def in_turn(
+    way: str, parts: list[FloatMatrix], ours: Callable[..., object], theirs: Callable[..., object], runs: int
+) -> dict[str, str]:
+    """Time both sides in turn, after one warm-up of each: queries per second, and the median ratio of ours."""
+    timed = []
+    for run in range(-1, runs):
+        both = [seconds(lambda side=side: [side(x) for x in parts]) for side in (ours, theirs)]  # type: ignore[misc]
+        if run >= 0:
+            timed.append(both)
+    one, other = (sum(map(len, parts)) / median(both[side] for both in timed) for side in (0, 1))
+    ratio = median(both[1] / both[0] for both in timed)
+    return {way: f"{one:,.0f}/s", f"{way}, Faiss": f"{other:,.0f}/s", f"{way}, ratio": f"{ratio:.2f}"}
+
+
 def ratios(ds: Dataset, args: argparse.Namespace) -> None:
-    """Print the two ratios."""
+    """Print the ratios."""
     n_inner, n_outer = levels(ds)
 
     def make() -> MultiLevelPQ:
@@ -95,7 +127,12 @@ def ratios(ds: Dataset, args: argparse.Namespace) -> None:
         report("Search", compare_search(index, ds.xq, args.runs))
         report("Training", compare_training(ds.xb, make, args.runs))
     _, I = index.search(ds.xq, K, nprobe=NPROBE)
-    print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}")
+    print(f"recall@{K} at nprobe {NPROBE}: {recall_at_k(I, ds.gt, K):.3f}\n")
+    rows = []
+    for m in sorted({nearest_m(ds.d, wanted) for wanted in BYTES}):
+        one = MultiLevelPQ(ds.d, n_inner, n_outer, m=m, metric=ds.metric).train(ds.xb).add(ds.xb)
+        rows += compare_with_faiss(one, ds.xq, args.threads, args.runs)
+    print(f"## The same index in Faiss\n\n{markdown_table(rows)}")
 
 
 def report(title: str, rows: list[dict[str, str]]) -> None:
