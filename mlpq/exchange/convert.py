@@ -24,6 +24,7 @@ from mlpq import _check
 from mlpq._check import Array, FloatMatrix, IdMatrix, Rows
 from mlpq.clustering import KMeans
 from mlpq.codecs.codebooks import Codebooks
+from mlpq.codecs.pq import ProductQuantizer
 from mlpq.search.lists import Ids, id_dtype, in_bytes
 
 METRICS = {faiss.METRIC_L2: "l2", faiss.METRIC_INNER_PRODUCT: "ip"}
@@ -82,15 +83,20 @@ def _empty_lists(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> fa
             f"Faiss has one codebook for all cells, and this index {len(books)}, by codebooks={settings['codebooks']!r}; "
             "train one with codebooks='global'"
         )
-    centroids, pq = arrays["inner_centroids"], books[0]
-    metric = faiss.METRIC_INNER_PRODUCT if settings["metric"] == "ip" else faiss.METRIC_L2
-    quantizer = faiss.IndexFlat(pq.d, metric)
-    quantizer.add(centroids)
-    lists = faiss.IndexIVFPQ(quantizer, pq.d, len(centroids), pq.m, pq.nbits, metric)
-    faiss.copy_array_to_vector(pq.codebooks.ravel(), lists.pq.centroids)
-    lists.is_trained = True
+    lists = trained(arrays["inner_centroids"], books[0], settings["metric"] == "ip")
     lists.precompute_table()
     return lists
+
+
+def trained(centroids: FloatMatrix, pq: ProductQuantizer, ip: bool) -> faiss.IndexIVFPQ:
+    """Return a trained index without vectors that has these centroids (n_cells, d) and this codebook."""
+    metric = faiss.METRIC_INNER_PRODUCT if ip else faiss.METRIC_L2
+    quantizer = faiss.IndexFlat(pq.d, metric)
+    quantizer.add(np.ascontiguousarray(centroids))
+    index = faiss.IndexIVFPQ(quantizer, pq.d, len(centroids), pq.m, pq.nbits, metric)
+    faiss.copy_array_to_vector(pq.codebooks.ravel(), index.pq.centroids)
+    index.is_trained = True
+    return index
 
 
 def _transforms(settings: Mapping[str, Any], arrays: Mapping[str, Array]) -> list[faiss.VectorTransform]:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mlpq._check import FloatMatrix, IdMatrix
 from mlpq._parallel import blocks, in_threads
 from mlpq.codecs.pq import ProductQuantizer, squared_norms
+from mlpq.exchange.convert import trained
 from mlpq.search.bounds import TINY, Floats, Ids, gamma, middle, rounding
 from mlpq.search.distance import VAGUE, distances_to_pairs, rounded
 from mlpq.search.lists import InvertedLists
@@ -47,7 +48,8 @@ class InPlace:
     """
 
     def __init__(self, lists: InvertedLists, centroids: FloatMatrix, pq: ProductQuantizer, ip: bool) -> None:
-        self.lists, self.ip, self._rows = lists, ip, lists.rows
+        self.lists, self.ip = lists, ip
+        self._rows = lists.rows  # held, since Faiss knows no more than their address
         self.origin = np.zeros(pq.d, np.float32) if ip else middle(centroids)
         self._faiss, self._lists = _cells(centroids - self.origin, pq, ip), _in_place(lists)
         self._faiss.replace_invlists(self._lists, False)
@@ -60,12 +62,6 @@ class InPlace:
     def __reduce__(self) -> tuple[type[None], tuple[()]]:
         """Leave nothing to a copy of an index, or to another process: each makes its own."""
         return type(None), ()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that Faiss holds beside the lists: the tables it has prepared, and its copies of codebook and centroids."""
-        numbers = self._faiss.precomputed_table.size() + self._faiss.pq.centroids.size()
-        return int(4 * (numbers + self._faiss.quantizer.ntotal * self._faiss.d))
 
     def search(
         self, scanner: Scanner, near: FloatMatrix, probes: IdMatrix, k: int, shortlist: int
@@ -193,19 +189,14 @@ def quicker(pq: ProductQuantizer, probes: IdMatrix, lists: InvertedLists, shortl
 
 
 def _cells(centroids: FloatMatrix, pq: ProductQuantizer, ip: bool) -> faiss.IndexIVFPQ:
-    """Return a trained index without lists."""
-    metric = faiss.METRIC_INNER_PRODUCT if ip else faiss.METRIC_L2
-    quantizer = faiss.IndexFlat(pq.d, metric)
-    quantizer.add(np.ascontiguousarray(centroids))
-    index = faiss.IndexIVFPQ(quantizer, pq.d, len(centroids), pq.m, pq.nbits, metric)
-    faiss.copy_array_to_vector(pq.codebooks.ravel(), index.pq.centroids)
-    index.is_trained = True
+    """Return a trained index without lists, its tables prepared where they are not too large."""
+    index = trained(centroids, pq, ip)
     index.parallel_mode = 3  # threads share the queries
     if 4 * len(centroids) * pq.m * pq.ksub > TABLES:
         index.use_precomputed_table = -1
     index.precompute_table()
     if index.precomputed_table.size():  # then the centroids are in there
-        quantizer.reset()
+        index.quantizer.reset()
     return index
 
 
