@@ -22,7 +22,7 @@ from mlpq._parallel import blocks, in_threads
 from mlpq.codecs.pq import ProductQuantizer, squared_norms
 from mlpq.exchange.convert import trained
 from mlpq.search.bounds import TINY, Floats, Ids, gamma, middle, rounding
-from mlpq.search.distance import VAGUE, distances_to_pairs, rounded
+from mlpq.search.distance import VAGUE, at, best, distances_to_pairs, rounded
 from mlpq.search.lists import InvertedLists
 from mlpq.search.scan import FEW, Scanner
 from mlpq.search.visits import Originals
@@ -74,14 +74,16 @@ class InPlace:
         D, rows, error = self._candidates(scanner.z, near, probes, shortlist + SPARE)
         lost = (D[:, shortlist - 1] + 2 * error[:, 0] > D[:, -1]).nonzero()[0]
         ids, originals = self.lists.ids, scanner.originals
-        D, rows = settled(D, rows, error, ids[rows], shortlist, scanner.exact, ordered=originals is None)
-        if originals is not None:
+        if originals is None:
+            D, I = in_order(scanner, D, rows, error, k)
+        else:
+            D, rows = settled(D, rows, error, ids[rows], shortlist, scanner.exact, ordered=False)
             D, error = summed(originals, rows)
             order = np.arange(len(D))[:, None], D.argsort(axis=1)
             D, rows, error = D[order], rows[order], error[order]
             D, rows = settled(D, rows, error, ids[rows], k, originals.exact)
-        I = ids[rows].astype(np.int64)
-        I[rows < 0] = -1
+            I = ids[rows].astype(np.int64)
+            I[rows < 0] = -1
         if len(lost):
             D[lost], I[lost] = for_some(scanner, lost).search(probes[lost], k, shortlist)
         return D, I
@@ -119,6 +121,34 @@ class InPlace:
         errors += many * (reach**2 if self.ip else np.minimum(farthest, reach**2))
         found: FloatMatrix = errors[:, None]
         return found
+
+
+def in_order(
+    scanner: Scanner, D: FloatMatrix, rows: IdMatrix, error: FloatMatrix, k: int
+) -> tuple[FloatMatrix, IdMatrix]:
+    """Return the k nearest of the candidates of each query, distances and ids, summed as the scanner sums them."""
+    found, ids = np.empty((len(D), k), np.float32), np.empty((len(D), k), np.int64)
+    near = (rows >= 0) & (D <= D[:, [k - 1]] + 2 * error)
+
+    def sum_up(part: slice) -> None:
+        queries, columns = near[part].nonzero()
+        own, queries_of = rows[part][queries, columns], queries + part.start
+        if scanner.ip:
+            sums, errors = rounded(scanner.exact(queries_of, own))
+        else:
+            cells = scanner.lists.cells_of(own)
+            decoded = scanner.codec.decode(cells, scanner.lists.rows[own])
+            every = np.arange(len(own))
+            sums = distances_to_pairs(scanner.z[queries_of] - scanner.centroids[cells], decoded, every, every)
+            errors = scanner._errors(sums)
+        numbers = scanner.lists.ids[own]
+        found[part], places = best(
+            len(near[part]), k, queries, sums, errors, numbers, lambda some: scanner.exact(queries_of[some], own[some])
+        )
+        ids[part] = at(numbers, places)
+
+    in_threads(sum_up, blocks(len(D), 2 * D.shape[1] * scanner.z.shape[1]))
+    return found, ids
 
 
 def for_some(scanner: Scanner, some: Ids) -> Scanner:
