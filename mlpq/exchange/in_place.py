@@ -12,28 +12,31 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import FloatMatrix, IdMatrix
-from mlpq._parallel import blocks, in_threads
+from mlpq._parallel import cut, in_threads
 from mlpq.codecs.pq import ProductQuantizer, squared_norms
 from mlpq.exchange.convert import trained
 from mlpq.search.bounds import TINY, Floats, Ids, gamma, middle, rounding
-from mlpq.search.distance import VAGUE, at, best, distances_to_pairs, rounded
+from mlpq.search.distance import VAGUE, Flags, distances_to_pairs, rounded
 from mlpq.search.lists import InvertedLists
 from mlpq.search.scan import FEW, Scanner
 from mlpq.search.visits import Originals
 
 TABLES = 1 << 27  # bytes of tables that Faiss may prepare for all cells together
 MOST = 1 << 10  # candidates of a query up to which Faiss's heap is quick
+CACHED = 1 << 19  # numbers that are summed at a time: they stay in a processor's cache
 SPARE = 6  # more candidates than are asked for: they show whether rounding may have left one out
 # Nanoseconds of two threads, by which batches choose: a code by tables, one by products, and what is spent before these.
 PER_WORD, PER_CODE, PER_DIMENSION = 0.21, 1.0, 0.006
 BEFORE, BEFORE_PER_DIMENSION = 10_000, 100
 
+Summed = Callable[[Ids, Ids], tuple[Floats, Floats]]  # numbers of queries, and of rows -> distances, and errors at most
 Exact = Callable[[Ids, Ids], npt.NDArray[np.float64]]  # numbers of queries, and of rows -> their distances
 
 
@@ -73,17 +76,20 @@ class InPlace:
         """
         D, rows, error = self._candidates(scanner.z, near, probes, shortlist + SPARE)
         lost = (D[:, shortlist - 1] + 2 * error[:, 0] > D[:, -1]).nonzero()[0]
-        ids, originals = self.lists.ids, scanner.originals
-        if originals is None:
-            D, I = in_order(scanner, D, rows, error, k)
+        ids = self.lists.ids
+        wanted: Flags = rows >= 0
+        if (originals := scanner.originals) is None:
+            wanted &= D[:, [k - 1]] + 2 * error >= D
+            sums, exact = partial(by_codes, scanner), scanner.exact
         else:
             D, rows = settled(D, rows, error, ids[rows], shortlist, scanner.exact, ordered=False)
-            D, error = summed(originals, rows)
-            order = np.arange(len(D))[:, None], D.argsort(axis=1)
-            D, rows, error = D[order], rows[order], error[order]
-            D, rows = settled(D, rows, error, ids[rows], k, originals.exact)
-            I = ids[rows].astype(np.int64)
-            I[rows < 0] = -1
+            wanted, sums, exact = rows >= 0, partial(by_originals, originals), originals.exact
+        D, error = summed(sums, rows, wanted, scanner.z.shape[1])
+        order = np.arange(len(D))[:, None], D.argsort(axis=1)
+        D, rows, error = D[order], rows[order], error[order]
+        D, rows = settled(D, rows, error, ids[rows], k, exact)
+        I = ids[rows].astype(np.int64)
+        I[rows < 0] = -1
         if len(lost):
             D[lost], I[lost] = for_some(scanner, lost).search(probes[lost], k, shortlist)
         return D, I
@@ -123,34 +129,6 @@ class InPlace:
         return found
 
 
-def in_order(
-    scanner: Scanner, D: FloatMatrix, rows: IdMatrix, error: FloatMatrix, k: int
-) -> tuple[FloatMatrix, IdMatrix]:
-    """Return the k nearest of the candidates of each query, distances and ids, summed as the scanner sums them."""
-    found, ids = np.empty((len(D), k), np.float32), np.empty((len(D), k), np.int64)
-    near = (rows >= 0) & (D <= D[:, [k - 1]] + 2 * error)
-
-    def sum_up(part: slice) -> None:
-        queries, columns = near[part].nonzero()
-        own, queries_of = rows[part][queries, columns], queries + part.start
-        if scanner.ip:
-            sums, errors = rounded(scanner.exact(queries_of, own))
-        else:
-            cells = scanner.lists.cells_of(own)
-            decoded = scanner.codec.decode(cells, scanner.lists.rows[own])
-            every = np.arange(len(own))
-            sums = distances_to_pairs(scanner.z[queries_of] - scanner.centroids[cells], decoded, every, every)
-            errors = scanner._errors(sums)
-        numbers = scanner.lists.ids[own]
-        found[part], places = best(
-            len(near[part]), k, queries, sums, errors, numbers, lambda some: scanner.exact(queries_of[some], own[some])
-        )
-        ids[part] = at(numbers, places)
-
-    in_threads(sum_up, blocks(len(D), 2 * D.shape[1] * scanner.z.shape[1]))
-    return found, ids
-
-
 def for_some(scanner: Scanner, some: Ids) -> Scanner:
     """Return a scanner for some of the queries, (n,)."""
     all_of = scanner.originals
@@ -185,24 +163,36 @@ def settled(
     return D[:, :k], rows[:, :k]
 
 
-def summed(originals: Originals, rows: IdMatrix) -> tuple[FloatMatrix, FloatMatrix]:
-    """Return the distances of queries to the originals of some rows (nq, n) of each, -1 for none, and their errors."""
-    D, error = np.empty(rows.shape, np.float32), np.empty(rows.shape, np.float32)
-    d = originals.x.shape[1]
+def summed(sums: Summed, rows: IdMatrix, wanted: Flags, d: int) -> tuple[FloatMatrix, FloatMatrix]:
+    """Return the distances of queries to some rows (nq, n) where these are wanted (nq, n), else +inf; and their errors."""
+    D, error = np.full(rows.shape, np.inf, np.float32), np.zeros(rows.shape, np.float32)
 
     def sum_up(part: slice) -> None:
-        own, queries = rows[part].ravel(), np.repeat(np.arange(len(rows))[part], rows.shape[1])
-        found: tuple[Floats, Floats]
-        if originals.ip:
-            found = rounded(originals.exact(queries, own))
-        else:
-            sums = distances_to_pairs(originals.x, originals.vectors(own), queries, np.arange(len(own)))
-            found = sums, rounding(sums, d)
-        D[part], error[part] = (values.reshape(-1, rows.shape[1]) for values in found)
+        queries, columns = wanted[part].nonzero()
+        queries = queries + part.start
+        at = queries, columns
+        D[at], error[at] = sums(queries, rows[at])
 
-    in_threads(sum_up, blocks(len(rows), rows.shape[1] * d))
-    D[rows < 0] = np.inf
+    in_threads(sum_up, cut(len(rows), CACHED // (rows.shape[1] * d)))
     return D, error
+
+
+def by_codes(scanner: Scanner, queries: Ids, rows: Ids) -> tuple[Floats, Floats]:
+    """Return the estimates (n,) for these queries and these rows as the scanner sums them, and their errors at most."""
+    if scanner.ip:
+        return rounded(scanner.exact(queries, rows))
+    cells, every = scanner.lists.cells_of(rows), np.arange(len(rows))
+    decoded = scanner.codec.decode(cells, scanner.lists.rows[rows])
+    D = distances_to_pairs(scanner.z[queries] - scanner.centroids[cells], decoded, every, every)
+    return D, scanner._errors(D)
+
+
+def by_originals(originals: Originals, queries: Ids, rows: Ids) -> tuple[Floats, Floats]:
+    """Return the distances (n,) of these queries to these originals, and their errors at most."""
+    if originals.ip:
+        return rounded(originals.exact(queries, rows))
+    D = distances_to_pairs(originals.x, originals.vectors(rows), queries, np.arange(len(rows)))
+    return D, rounding(D, originals.x.shape[1])
 
 
 def quicker(pq: ProductQuantizer, probes: IdMatrix, lists: InvertedLists, shortlist: int) -> bool:
