@@ -200,7 +200,7 @@ def quicker(pq: ProductQuantizer, probes: IdMatrix, lists: InvertedLists, shortl
 
     They are not where they cannot be had: on Windows, where Faiss lacks these lists, and for lists made for one search.
     """
-    n_cells, n = len(lists.sizes), len(lists.ids)
+    n_cells, n = len(lists.offsets) - 1, len(lists.ids)
     if not n or shortlist > MOST or lists.places is not None or not hasattr(faiss, "OnDiskInvertedLists"):
         return False
     slower = PER_WORD * pq.m - PER_CODE - PER_DIMENSION * pq.d
