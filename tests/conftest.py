@@ -24,7 +24,17 @@ from mlpq.data import named
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+UNWANTED = (  # what Playwright turns off as well, since a later list takes the place of its own; then Chromium's address bar,
+    # for which every new context loads two pages: as much work as one of the book's
+    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
+    "LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,"
+    "OptimizationHints,NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch,"
+    "WebUIOmniboxPopup,WebUIOmniboxAimPopup"
+)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+    f" --disable-features={UNWANTED}"
+)
 PATIENCE = 120  # seconds that a test waits for what is sure to come, however busy the machine is
 
 Fresh = Callable[..., Page]
