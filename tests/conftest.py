@@ -46,8 +46,8 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_recommend", "choosing",
-    "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
+    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_lab_full", "test_recommend",
+    "choosing", "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
     "test_explorer_frontier", "test_bench_disk", "multi-level-search", "test_explorer_kernel", "test_download", "embeddings", "graphs",
     "test_explorer_bytes", "test_explorer_search", "rotations", "sums-of-codewords", "kmeans", "test_bench_plan", "two-levels",
     "distance-tables", "registers", "disk", "bytes", "test_metrics", "test_exact", "production", "product-quantization", "test_copies",
