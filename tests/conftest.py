@@ -24,7 +24,17 @@ from mlpq.data import named
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+UNWANTED = (  # what Playwright turns off as well, since a later list takes the place of its own; then Chromium's address bar,
+    # for which every new context loads two pages: as much work as one of the book's
+    "AvoidUnnecessaryBeforeUnloadCheckSync,DestroyProfileOnBrowserClose,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable,"
+    "LensOverlay,MediaRouter,PaintHolding,ThirdPartyStoragePartitioning,AvoidCorsURLLoaderRestartOnRedirect,"
+    "OptimizationHints,NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch,"
+    "WebUIOmniboxPopup,WebUIOmniboxAimPopup"
+)
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --disable-background-networking --disable-component-update --disable-sync"
+    f" --disable-features={UNWANTED}"
+)
 PATIENCE = 120  # seconds that a test waits for what is sure to come, however busy the machine is
 
 Fresh = Callable[..., Page]
@@ -36,8 +46,8 @@ expect.set_options(timeout=1000 * PATIENCE)
 
 
 LONGEST = [
-    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_recommend", "choosing",
-    "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
+    "test_book", "test_notebooks", "test_lab", "test_engine", "test_bench", "test_dark", "test_explorers", "test_lab_full", "test_recommend",
+    "choosing", "test_site", "test_full", "residuals", "what-to-use", "tour", "machines", "comparison", "test_distributed", "test_index",
     "test_explorer_frontier", "test_bench_disk", "multi-level-search", "test_explorer_kernel", "test_download", "embeddings", "graphs",
     "test_explorer_bytes", "test_explorer_search", "rotations", "sums-of-codewords", "kmeans", "test_bench_plan", "two-levels",
     "distance-tables", "registers", "disk", "bytes", "test_metrics", "test_exact", "production", "product-quantization", "test_copies",

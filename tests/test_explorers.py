@@ -230,7 +230,7 @@ LOOKS = """figure => figure.outerHTML
 
 
 @everywhere
-def test_fits_a_phone(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
+def test_fits_a_phone_and_prints_figure_and_table(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
     page = fresh(viewport={"width": 360, "height": 800})
     arrive(page, (html / "book" / f"{chapter}.html").as_uri())
     explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
@@ -243,6 +243,12 @@ def test_fits_a_phone(fresh: Fresh, html: Path, chapter: str, name: str) -> None
         "texts => texts.map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)"
     )
     assert min(sizes, default=11) >= 10
+    page.set_viewport_size(WIDE)
+    page.emulate_media(media="print")
+    expect(explorer.locator("table")).to_be_visible()
+    expect(explorer.locator(".figure")).to_be_visible()
+    for button in explorer.locator("button").all():
+        expect(button).to_be_hidden()
 
 
 @everywhere
@@ -255,18 +261,6 @@ def test_without_scripts_words_and_table_remain(fresh: Fresh, html: Path, chapte
     expect(explorer.locator("table")).to_be_visible()
     assert explorer.locator("tbody tr").count() == len(model.rows())
     assert explorer.locator("input, select, button").count() == 0
-
-
-@everywhere
-def test_prints_figure_and_table(fresh: Fresh, html: Path, chapter: str, name: str) -> None:
-    page = fresh()
-    arrive(page, (html / "book" / f"{chapter}.html").as_uri())
-    page.emulate_media(media="print")
-    explorer = page.locator(f'.mlpq-explorer[data-explorer="{name}"]')
-    expect(explorer.locator("table")).to_be_visible()
-    expect(explorer.locator(".figure")).to_be_visible()
-    for button in explorer.locator("button").all():
-        expect(button).to_be_hidden()
 
 
 def test_values_are_checked() -> None:
