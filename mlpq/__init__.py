@@ -18,10 +18,8 @@ from mlpq.exchange.wrapped import FaissIndex
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.baselines import KMeansIndex
 from mlpq.judge.evaluate import (
-    Timing,
     error_decomposition,
     markdown_table,
-    measure,
     recall_1_at_r,
     recall_at_k,
     recall_by_distance,
@@ -29,6 +27,7 @@ from mlpq.judge.evaluate import (
     sweep,
 )
 from mlpq.judge.recommend import recommend
+from mlpq.judge.timing import Timing, measure
 from mlpq.judge.tuning import measure_grid, pareto, predict_memory
 from mlpq.search.exact import ExactIndex
 

@@ -37,6 +37,7 @@ html:has(#cheat-sheet) { font-size: 14px; }
 .bd-main .bd-content .bd-article, .bd-main .bd-content .bd-article-container { max-width: none; padding: 0; width: 100%%; }
 """
 FONT = "color: #59636e; font: 9px sans-serif"
+ON_SCREEN = {"genindex"}  # a page of links, which stays out of the book on paper
 OPEN = """async ids => {
     document.querySelectorAll("article details").forEach(one => { one.open ||= !one.closest(".mlpq-explorer"); });
     const links = document.body.appendChild(document.createElement("nav"));
@@ -154,7 +155,7 @@ def relink(writer: PdfWriter, html: Path, parts: list[Part], front: int) -> list
             elif url.scheme == "file":
                 name = unquote(url.path).removeprefix(f"{html.as_posix()}/").removesuffix(".html")
                 if name not in by_name:
-                    dropped.append(name)
+                    dropped += {name} - ON_SCREEN
                     continue
                 part, id = by_name[name], unquote(url.fragment)
             else:

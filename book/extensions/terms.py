@@ -24,13 +24,17 @@ class LinkTerms(SphinxPostTransform):
             if kind == "term"
         }
         for node in list(self.document.findall(nodes.emphasis)):
-            text = node.astext().lower()
-            name = text if text in terms else text.removesuffix("s")
-            place = terms.pop(name, None)
+            text = " ".join(node.astext().lower().split())
+            place = terms.pop(text, None) or terms.pop(single(text), None)
             if place and place[0] != page and not inside_link(node):
                 children = node.children
                 node.clear()
                 node += make_refnode(builder, page, *place, children)
+
+
+def single(text: str) -> str:
+    """Return what one of several is called: code, query."""
+    return f"{text[:-3]}y" if text.endswith("ies") else text.removesuffix("s")
 
 
 def inside_link(node: nodes.Node) -> bool:

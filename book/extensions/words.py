@@ -32,13 +32,18 @@ def own(section: nodes.section) -> list[nodes.Node]:
 def is_about(section: nodes.section, term: str) -> bool:
     """Return whether the heading or italics name a term, one or several."""
     said = {
-        node.astext().lower()
+        " ".join(node.astext().lower().split())
         for child in own(section)
         for node in child.findall(nodes.emphasis)
     }
-    return bool({term.lower(), f"{term.lower()}s"} & said) or names(
+    return bool({term.lower(), plural(term.lower())} & said) or names(
         section[0].astext(), term
     )
+
+
+def plural(term: str) -> str:
+    """Return what several are called: codes, queries."""
+    return re.sub(r"([^aeiou])y$", r"\1ie", term) + "s"
 
 
 def names(text: str, term: str) -> bool:

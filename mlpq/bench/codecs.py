@@ -26,7 +26,8 @@ from mlpq.bench.store import Record, Store, load, source
 from mlpq.clustering import sample
 from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.judge.evaluate import markdown_table, measure, recall_interval
+from mlpq.judge.evaluate import markdown_table, recall_interval
+from mlpq.judge.timing import measure
 from mlpq.judge.tuning import Row
 
 DATASETS = ("fashion-mnist", "wordnet")

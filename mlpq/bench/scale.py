@@ -24,7 +24,8 @@ from mlpq.bench.setting import K, machine
 from mlpq.bench.store import Store, load, source
 from mlpq.data.synthetic import SYNTHETIC_BLOCK, synthetic_chunks
 from mlpq.index import MultiLevelPQ
-from mlpq.judge.evaluate import markdown_table, measure, recall_at_k
+from mlpq.judge.evaluate import markdown_table, recall_at_k
+from mlpq.judge.timing import measure
 from mlpq.judge.tuning import Row
 from mlpq.search.exact import ExactIndex
 

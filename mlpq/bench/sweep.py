@@ -20,7 +20,8 @@ from mlpq.bench.store import Store, load
 from mlpq.codecs.codebooks import Owner
 from mlpq.data.datasets import Dataset, load_dataset
 from mlpq.index import MultiLevelPQ
-from mlpq.judge.evaluate import markdown_table, measure, recall_at_k
+from mlpq.judge.evaluate import markdown_table, recall_at_k
+from mlpq.judge.timing import measure
 from mlpq.judge.tuning import NPROBES, Row, pareto
 
 GRID: Mapping[str, Sequence[Any]] = {

@@ -1,25 +1,19 @@
-"""How good, how fast, and where the loss is: recall three ways, timing, sweeps, error decomposition."""
+"""How good, and where the loss is: recall three ways, sweeps, error decomposition."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
-from statistics import median
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-import faiss
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from mlpq import _check
 from mlpq._check import Array, FloatMatrix, IdMatrix
 from mlpq._parallel import blocks
 from mlpq.index import MultiLevelPQ
-
-T = TypeVar("T")
+from mlpq.judge.timing import measure
 
 
 def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
@@ -161,54 +155,6 @@ def _check_columns(found: Array, found_name: str, true: Array, true_name: str, r
         raise ValueError(f"{found_name} and {true_name} must hold the same queries; got {len(found)} and {len(true)}")
 
 
-@dataclass(frozen=True)
-class Timing:
-    """All counted runs of one timed call.
-
-    Attributes:
-        seconds: of every counted run, in the order in which they ran.
-        nq: queries in a run.
-        threads: threads allowed.
-    """
-
-    seconds: tuple[float, ...]
-    nq: int
-    threads: int
-
-    @property
-    def qps(self) -> float:
-        """Queries per second in the median run."""
-        return float(self.nq / median(self.seconds))
-
-
-def measure(
-    search: Callable[[], T], nq: int, *, threads: int | None = None, warmup: int = 1, runs: int = 5
-) -> tuple[T, Timing]:
-    """Time `search()`, which answers nq queries: warm-up runs first, then `runs` counted ones.
-
-    Args:
-        threads: threads for BLAS and OpenMP, and so for Faiss and for every search here; None leaves them as they
-            are.
-
-    Returns:
-        What the last run returned and the `Timing`, so that what was timed is also what gets judged.
-
-    Raises:
-        TypeError, ValueError: nq, threads or runs < 1, warmup < 0.
-    """
-    nq = _check.integer(nq, "nq", 1)
-    threads = _check.integer(faiss.omp_get_max_threads() if threads is None else threads, "threads", 1)
-    warmup, runs = _check.integer(warmup, "warmup", 0), _check.integer(runs, "runs", 1)
-    seconds = []
-    with threadpool_limits(threads):
-        for run in range(warmup + runs):
-            start = time.perf_counter()
-            result = search()
-            if run >= warmup:
-                seconds.append(time.perf_counter() - start)
-    return result, Timing(tuple(seconds), nq, threads)
-
-
 class SearchesByCell(Protocol):
     """An index with inverted lists: `KMeansIndex` or `MultiLevelPQ`."""
 
@@ -226,6 +172,13 @@ def sweep(
     runs: int = 5,
 ) -> list[dict[str, Any]]:
     """Search with each nprobe in turn and return a row for each: nprobe, recall (`recall_at_k`), qps, timing.
+
+    Example:
+        >>> import mlpq
+        >>> ds = mlpq.synthetic(1000, 8, nq=10)
+        >>> index = mlpq.KMeansIndex(8, n_clusters=10).train(ds.xb).add(ds.xb)
+        >>> [(row["nprobe"], row["recall"]) for row in sweep(index, ds.xq, ds.gt, 10, [10], runs=1)]
+        [(10, 1.0)]
 
     Raises:
         TypeError, ValueError, RuntimeError: as in the index's `search`, in `recall_at_k` and in `measure`.
@@ -251,6 +204,14 @@ def error_decomposition(
         Four shares that add up to 1. "recall" was found; "coarse" is lost because the cell was not probed;
         "quantization" is in a probed cell, yet displaced by others; "shortlist", with `rerank`, is in a probed cell,
         yet not among the rerank * k best by code, so that no exact distance was computed.
+
+    Example:
+        >>> import mlpq
+        >>> ds = mlpq.synthetic(1000, 8, nq=10)
+        >>> index = mlpq.MultiLevelPQ(8, n_inner=4, n_outer=2, m=4, nbits=4).train(ds.xb).add(ds.xb)
+        >>> shares = error_decomposition(index, ds.xq, ds.gt, 10, nprobe=4)
+        >>> shares["coarse"], round(sum(shares.values()), 6)
+        (0.0, 1.0)
 
     Raises:
         TypeError, ValueError, RuntimeError: as in `MultiLevelPQ.search` and `recall_at_k`.

@@ -12,7 +12,8 @@ from mlpq.codecs.codebooks import CodebookDtype, Owner
 from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.candidates import LEAST, QUERIES, Budget, Kind, Setting, by_order, guide, is_scalar, kinds
-from mlpq.judge.evaluate import measure, recall_at_k
+from mlpq.judge.evaluate import recall_at_k
+from mlpq.judge.timing import measure
 from mlpq.judge.tuning import Row
 
 TRIES = 2  # indexes built of one kind

@@ -1,4 +1,5 @@
 // Recall of every codec against bytes per vector, at the chosen r; and against what a query reads, at the chosen bytes.
+import { loaded } from "./copy.js";
 import { entry, explorer, frame, make } from "./shared.js";
 
 const KINDS = { "codebooks or turn": "learned", "mean or range": "plain" };
@@ -7,6 +8,19 @@ const STEPS = [10, 20, 50, 100, 200, 500, 1000, 2000]; // between ticks
 const square = ([x, y]) => `M${x - 3.5} ${y - 3.5}h7v7h-7z`;
 const diamond = ([x, y]) => `M${x} ${y - 5}l4.5 5-4.5 5-4.5-5z`;
 const MARKS = { learned: square, plain: diamond };
+
+// The codec that found most.
+const python = ({ budget, reads }, { dataset, points }) => `${loaded(dataset)}from mlpq.bench.cases import contest
+from mlpq.bench.codecs import CELLS
+
+case = next(c for c in contest(ds.d) if (c.codec, c.size) == ("${points[[budget, reads]].codecs[0]}", ${budget}))
+n_inner, n_outer, nprobe = CELLS[ds.name]
+how = {"codec": case.make and case.make(), "pca_dim": case.dim, "metric": ds.metric, "keep_originals": True}
+index = mlpq.MultiLevelPQ(ds.d, n_inner, n_outer, **how | case.ours)
+index.train(ds.xb[:25_600]).add(ds.xb)
+D, I = index.search(ds.xq, 10, nprobe=nprobe, rerank=${reads})
+print(mlpq.recall_at_k(I, ds.gt, 10), case.size)
+`;
 
 export default explorer((figure, data, narrow) => {
   const [width, height] = [narrow ? 300 : 345, 300];
@@ -64,4 +78,4 @@ export default explorer((figure, data, narrow) => {
     }
     read.setAttribute("aria-label", `Recall against kilobytes that a query reads, at ${budget} bytes per vector. ${point.said}`);
   };
-});
+}, undefined, python);

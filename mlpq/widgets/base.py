@@ -61,7 +61,7 @@ class Control:
 
 @cache
 def source(name: str) -> str:
-    """Return an ES module, with the modules that it imports put in place of the imports: it needs no other file."""
+    """Return an ES module without comments, with the modules that it imports in their place: it needs no other file."""
     inside: list[str] = []
 
     def module(found: re.Match[str]) -> str:
@@ -72,7 +72,8 @@ def source(name: str) -> str:
         return re.sub(r"^export ", "", imports.sub(module, text), flags=re.MULTILINE)
 
     imports = re.compile(r'^import .* from "\./([\w-]+\.js)";\n', re.MULTILINE)
-    return imports.sub(module, (FOLDER / f"{name}.js").read_text("utf-8"))
+    whole = imports.sub(module, (FOLDER / f"{name}.js").read_text("utf-8"))
+    return re.sub(r"^ *//.*\n", "", whole, flags=re.MULTILINE)
 
 
 def family(dataset: str) -> str:

@@ -73,6 +73,12 @@ const compute = (values, data) => {
   };
 };
 
+const python = ({ N, d, m, nbits, cells, owner }) => `import mlpq
+
+memory = mlpq.predict_memory(${N}, ${d}, ${cells}, ${Math.round(Math.sqrt(cells))}, m=${m}, nbits=${nbits}, codebooks="${owner}")
+print(memory.total, dict(memory))
+`;
+
 export default explorer((figure, data) => {
   const names = Object.keys(data.shared.groups);
   const bar = () => names.map((name) => make("i", { class: name }));
@@ -109,4 +115,4 @@ export default explorer((figure, data) => {
     magnified.words.textContent = "the parts of the index, magnified";
     all.setAttribute("aria-label", `Bars: ${point.split}. ${point.verdict} ${point.ratio}`);
   };
-}, compute);
+}, compute, python);

@@ -1,5 +1,6 @@
 // Two charts with recall as their common height: against speed, and against bytes per vector.
 // Shaded is where a setting would have to lie in both to beat the chosen one.
+import { asPython } from "./copy.js";
 import { entry, explorer, frame, make } from "./shared.js";
 
 // Of the families in data.shared.peers: whose it is, which gives the colour; shape; dashes.
@@ -125,4 +126,4 @@ export default explorer((figure, data, narrow) => {
     speed.setAttribute("aria-label", `Recall against speed: ${point.found} at ${point.speed} queries per second. ${point.verdict}`);
     size.setAttribute("aria-label", `Recall against bytes: ${point.found} for ${point.each} bytes per vector. ${point.verdict}`);
   };
-});
+}, undefined, asPython);

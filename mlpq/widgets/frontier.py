@@ -19,7 +19,8 @@ from mlpq.bench.store import load
 from mlpq.data.datasets import Dataset
 from mlpq.index import MultiLevelPQ
 from mlpq.judge.baselines import KMeansIndex
-from mlpq.judge.evaluate import measure, recall_at_k
+from mlpq.judge.evaluate import recall_at_k
+from mlpq.judge.timing import measure
 from mlpq.judge.tuning import NPROBES, Row, pareto
 from mlpq.plots import format_bytes
 from mlpq.widgets.base import Control, Explorer, Point, key

@@ -1,4 +1,5 @@
 // The map around the query; the whole map with its outer clusters; neighbours found by clusters opened.
+import { loaded } from "./copy.js";
 import { bytes, entry, explorer, frame, make } from "./shared.js";
 
 const [WIDTH, HEIGHT] = [340, 290];
@@ -20,6 +21,16 @@ const WORDS = { visited: "cell visited", opened: "cell opened", closed: "cell no
 const swatch = (state) =>
   make("g", { class: state, style: "color: var(--c2)" }, make("path", { d: "M-7-5h14v10h-14Z", class: "tile" }));
 const named = (mark, words) => entry(words, make("g", { transform: "translate(9 7)" }, mark)); // marks are drawn around 0
+
+const python = ({ query, nprobe, n_outer_probe }, { dataset }) => `${loaded(dataset)}import numpy as np
+
+x = ds.xb[:3000]
+mean = x.mean(axis=0)
+axes = np.linalg.svd(x - mean, full_matrices=False)[2][:2].T  # the plane of the map
+km = mlpq.TwoLevelKMeans(2, n_inner=60, n_outer=6).train((x - mean) @ axes)
+at = (ds.xq[${query}:${query + 1}] - mean) @ axes
+print(km.probe(at, nprobe=${nprobe}, n_outer_probe=${n_outer_probe}))
+`;
 
 export default explorer((figure, { shared }, narrow) => {
   const dots = pairs(shared.dots);
@@ -113,4 +124,4 @@ export default explorer((figure, { shared }, narrow) => {
       make("circle", { cx: px(n_outer_probe), cy: py(counts[n_outer_probe - 1]), r: 4.5, class: "here" }),
     );
   };
-});
+}, undefined, python);

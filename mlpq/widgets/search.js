@@ -1,5 +1,6 @@
 // The query, its ten results, and the true neighbours that are missing, each with the step that lost it: as images, or in
 // words. Solid green is right and dashed orange wrong, as in the chapter's picture.
+import { asPython } from "./copy.js";
 import { bytes, explorer, grey, inWords, make } from "./shared.js";
 
 const picture = () => make("canvas", { width: 28, height: 28 });
@@ -58,4 +59,6 @@ const inImages = (figure, data, narrow) => {
   };
 };
 
-export default explorer((figure, data, narrow) => (data.shared.images ? inImages : inWords)(figure, data, narrow));
+export default explorer(
+  (figure, data, narrow) => (data.shared.images ? inImages : inWords)(figure, data, narrow), undefined, asPython,
+);

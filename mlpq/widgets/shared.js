@@ -1,7 +1,9 @@
 // What all explorers share: the control row, the sentence, the table, and asking the kernel for what is not recorded.
 // An explorer calls `explorer(build)`: build(figure, data, narrow) returns draw(point, values, words). One that needs no
-// recorded points gives `compute` as well: compute(values, data) returns a point, or { error: "what is wrong" }.
-// A draw that keeps something running has a function `stop`, called when its figure goes.
+// recorded points gives `compute` as well: compute(values, data) returns a point, or { error: "what is wrong" }; one whose
+// settings can be built gives `python`: python(values, data) returns the lines. A draw that keeps something running has a
+// function `stop`, called when its figure goes.
+import { COPY, copier } from "./copy.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = new Set("svg g path circle rect line text title polyline".split(" "));
@@ -166,7 +168,7 @@ const nearest = (value, { recorded }) => {
 };
 
 // Shows the data set that is chosen; returns what ends it.
-const show = (build, compute, { model, el }, choose) => {
+const show = ({ build, compute, python }, { model, el }, choose) => {
   const sets = model.get("sets");
   const vectors = model.get("vectors");
   const data = sets[vectors];
@@ -189,12 +191,14 @@ const show = (build, compute, { model, el }, choose) => {
   const head = make("tr", {}, ...Object.values(data.columns).map((name) => make("th", { scope: "col" }, name)));
   const body = make("tbody");
   const table = make("table", {}, make("thead", {}, head), body);
-  const before = el.querySelector(":scope > button")?.getAttribute("aria-expanded"); // with another data set
+  const before = el.querySelector(":scope > [aria-expanded]")?.getAttribute("aria-expanded"); // with another data set
   const button = make("button", { type: "button", "aria-expanded": before ?? "false" }, "Show as a table");
   button.addEventListener("click", () => {
     const open = button.getAttribute("aria-expanded") !== "true";
     button.setAttribute("aria-expanded", String(open));
   });
+
+  const copy = python && copier(() => python(values(), data));
 
   const ask = (wanted) => {
     if (asked !== null) return; // its answer asks again, for where the controls are then
@@ -206,6 +210,7 @@ const show = (build, compute, { model, el }, choose) => {
     const point = compute ? compute(now, data) : points.get(key(now));
     const failure = point?.error ?? failures.get(key(now));
     controls.forEach((one, i) => one.write(now[data.controls[i].name]));
+    if (copy) copy.textContent = COPY;
     el.setAttribute("aria-busy", String(live && !point && !failure));
     el.classList.toggle("stale", !point || Boolean(failure)); // the figure still shows another setting
     if (!point || failure) {
@@ -240,6 +245,7 @@ const show = (build, compute, { model, el }, choose) => {
     make("div", { class: "controls" }, ...switcher(sets, vectors, choose), ...controls.flatMap((one) => one.nodes)),
     figure, say, button,
     make("div", { class: "table", role: "region", "aria-label": "Table", tabindex: 0 }, table), // it may scroll sideways
+    ...(copy ? [make("div", { class: "copied" }, copy)] : []),
     make("p", { class: "about" }, data.caption),
   );
   const answered = ({ vectors: of, key: name, point, error }) => {
@@ -263,7 +269,7 @@ const show = (build, compute, { model, el }, choose) => {
   };
 };
 
-export const explorer = (build, compute) => ({
+export const explorer = (build, compute, python) => ({
   render({ model, el }) {
     let stop;
     const choose = (name) => {
@@ -275,7 +281,7 @@ export const explorer = (build, compute) => ({
     };
     const again = () => {
       stop?.();
-      stop = show(build, compute, { model, el }, choose);
+      stop = show({ build, compute, python }, { model, el }, choose);
     };
     again();
     model.on("change:vectors", again);
