@@ -34,7 +34,7 @@ from mlpq.judge.tuning import Row
 DATASETS = ("fashion-mnist", "wordnet")
 CELLS = (1000, 10_000, 100_000)
 DIM = 96
-POINTS = 20  # vectors for each cell: enough to place it
+POINTS = 15  # vectors for each cell: enough to place it
 NITER = 5
 NQ, NPROBE = 1000, 32
 SINGLE = 200  # queries asked one by one

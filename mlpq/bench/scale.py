@@ -31,15 +31,13 @@ from mlpq.judge.tuning import Row, pareto
 
 SIZES = tuple(round(10**power) for power in (4, 4.5, 5, 5.5, 6, 6.5, 7))
 NQ = 1000
-BILLION, CHECK = (
-    10**9,
-    10**6,
-)  # what is foretold, and the largest size from which the larger ones are foretold for a check
+BILLION = 10**9  # is foretold
+CHECK = 10**6  # from sizes up to this one the largest is foretold, too
 FIRST = 10**5  # below it much is fixed work, and the training sample is the whole base
 # What a part does to n vectors in sqrt(n) cells, as powers of n that are added up. Training: 128 vectors a cell, compared
-# with all cells. Adding: every vector compared with all cells, n^1.5, and handled, n; cells within a chunk, each a call.
+# with all cells; a codebook learns from 65,536. Adding: every vector is compared with all cells, n^1.5, and handled, n.
 LAWS: dict[str, tuple[float, ...]] = {
-    "sample": (1,), "coarse": (0, 1), "train_assign": (0, 1), "codes": (0, 1), "train_rest": (0, 1),
+    "sample": (1,), "coarse": (0, 1), "train_assign": (0, 1), "codes": (0,), "train_rest": (0, 1),
     "read": (1,), "assign": (1, 1.5), "encode": (1, 1.5), "lists": (0.5, 1), "add_rest": (1,), "save": (1,),
 }  # fmt: skip
 NAMES = {
