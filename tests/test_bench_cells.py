@@ -37,7 +37,7 @@ def test_every_way_finds_the_same_cells_where_it_looks_at_all(centroids: cells.F
         I = search(xq)
         assert I.shape == true.shape
         one = np.concatenate([search(q) for q in xq[:, None]])
-        assert mlpq.recall_at_k(one, I, 32) > 0.999
+        assert (np.sort(one, axis=1) == np.sort(I, axis=1)).mean() > 0.99  # -1 where too few are in sight
         found[way, setting] = mlpq.recall_at_k(I, true, 32)
     assert {way for way, _ in found} == set(cells.WAYS)
     assert found["all centroids", 0] == found["all centroids, Faiss", 0] == 1
