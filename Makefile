@@ -5,7 +5,7 @@ BIN := .venv/bin
 EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
 TEXTS := probe search frontier rotation arena drift
 
-.PHONY: book test lint notebooks recorded kernel latency lab picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample install clean
+.PHONY: book test lint notebooks recorded kernel latency lab picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample training cells install clean
 
 book: .venv/book
 	rm -rf _build
@@ -62,7 +62,7 @@ bench: .venv/book
 compare: .venv/bench
 	$(BIN)/python -m mlpq.bench compare --figure book/recorded/compare.png
 
-sweep scale codecs arena disk plan machines sample: .venv/book
+sweep scale codecs arena disk plan machines sample training cells: .venv/book
 	$(BIN)/python -m mlpq.bench $@
 
 install: .venv/test

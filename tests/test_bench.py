@@ -14,13 +14,14 @@ import pytest
 from packaging.version import Version
 
 import mlpq
-from mlpq.bench import catalogue, compare, engines, ratios, scale, sweep
+from mlpq.bench import catalogue, compare, engines, entries, ratios, sweep
 from mlpq.bench.__main__ import main
 from mlpq.bench.store import Store, load
 from tests.conftest import ROOT
 
 ABOUT = {"dataset": "tiny", "threads": 2, "n": 100, "nq": 50}
 ENTRIES = catalogue.catalogue(4)
+OF_TEXTS = catalogue.catalogue(4, images=False)
 # Rounds enough to be killed between two of them.
 COMPARE = [sys.executable, "-m", "mlpq.bench", "compare", "--runs", "8", "--queries", "100"]
 COMPARE += ["--only", "mlpq .* m=8, 8-bit, global|,PQ8np"]
@@ -50,6 +51,15 @@ def test_ratios_are_printed(
     assert re.findall(r"^\| (\d+) \| (\d) \|", printed, re.MULTILINE) == [
         (m, nprobe) for m in ("8", "16", "56") for nprobe in "138"
     ]
+    assert re.search(r"peak: [\d,]+ GFLOP/s in products, [\d.]+ GB/s in copies", printed)
+    assert printed.count("%") == 2 * 9
+
+
+def test_shares_of_the_peak_are_those_of_what_was_visited(small: mlpq.Dataset) -> None:
+    index = mlpq.MultiLevelPQ(small.d, 4, 2, m=8, nbits=4).train(small.xb).add(small.xb)
+    peak = ratios.Peak(operations=2 * 784 * 50 * 1004 / 0.5 * 4, bytes=50 * 1000 * 4 / 0.5 * 10)
+    found = ratios.shares(index, small.xq, 4, 0.5, peak)  # all cells: 1,000 codes of 4 bytes, and 4 centroids
+    assert found == {"operations, of the peak": "25%", "bytes, of the peak": "10%"}
 
 
 def test_store_goes_on_under_the_same_circumstances_only(tmp_path: Path) -> None:
@@ -77,39 +87,66 @@ def test_a_file_that_is_no_record_is_refused(tmp_path: Path, text: str) -> None:
         Store(tmp_path / "x.json", ABOUT, ["points"])
 
 
-def test_names_in_the_catalogue_are_unique_and_ours_stand_among_the_peers() -> None:
-    assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
-    points = [compare.point_name(entry, setting) for entry in ENTRIES for setting in entry.settings]
+@pytest.mark.parametrize("group", [ENTRIES, OF_TEXTS], ids=["images", "texts"])
+def test_names_in_the_catalogue_are_unique_and_ours_stand_among_the_peers(group: list[entries.Entry]) -> None:
+    assert len({entry.name for entry in group}) == len(group)
+    points = [compare.point_name(entry, setting) for entry in group for setting in entry.settings]
     assert len(set(points)) == len(points)
-    own = [entry.ours for entry in ENTRIES]
+    own = [entry.ours for entry in group]
     assert not all(own[: len(own) // 4])
     assert any(own[: len(own) // 4])
-    assert {entry.kind for entry in ENTRIES} == set(engines.KINDS)
+    assert {entry.kind for entry in [*group, *ENTRIES]} == set(engines.KINDS)
+
+
+def test_one_group_of_peers_can_be_measured_at_a_time() -> None:
+    for group in (ENTRIES, OF_TEXTS):
+        for family in {entry.family for entry in group}:
+            chosen = compare.matching(group, f"^{re.escape(family)}$")
+            assert {entry.family for entry in chosen} == {family}
+
+
+@pytest.fixture(scope="module")
+def few_texts() -> mlpq.Dataset:
+    whole = mlpq.load_dataset("wordnet-20k")
+    D, I = mlpq.ExactIndex(whole.d).add(whole.xb[:1000]).search(whole.xq[:50], 10)
+    return mlpq.Dataset("some texts", whole.xb[:1000], whole.xq[:50], I, D)
 
 
 @pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_engine_builds_and_answers(entry: catalogue.Entry, small: mlpq.Dataset, tmp_path: Path) -> None:
+def test_every_engine_builds_and_answers(entry: entries.Entry, small: mlpq.Dataset, tmp_path: Path) -> None:
+    found = answers(entry, small, tmp_path)
+    assert found > (0.75 if entry.originals else 0.35)
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+@pytest.mark.parametrize("entry", OF_TEXTS, ids=lambda entry: entry.name)
+def test_every_engine_answers_for_texts(entry: entries.Entry, few_texts: mlpq.Dataset, tmp_path: Path) -> None:
+    found = answers(entry, few_texts, tmp_path)
+    assert found > (0.75 if entry.originals else 0.25)
+
+
+def answers(entry: entries.Entry, ds: mlpq.Dataset, folder: Path) -> float:
+    """Build an engine, search with all its settings, save it; return the recall with the last setting."""
     kind = engines.KINDS[entry.kind]
     if kind.package:
         pytest.importorskip(kind.package)
-    if "RaBitQ" in entry.name and Version(faiss.__version__) < Version("1.13"):
-        pytest.skip("needs Faiss 1.13, whose RaBitQ has a fast scan")
-    engine = kind(small.d, 1, **entry.arguments)
-    if "OPQ" in entry.name:
-        faiss.downcast_VectorTransform(
-            engine.index.chain.at(0)
-        ).niter = 2  # it would take ten seconds, and finds the same
-    engine.build(small.xb)
+    if re.search("RaBitQ|Panorama", entry.name) and Version(faiss.__version__) < Version("1.15"):
+        pytest.skip("needs Faiss 1.15, which has them in all these forms")
+    engine = kind(ds.d, 1, **entry.arguments)
+    if "OPQ" in entry.name:  # it would take ten seconds, and finds the same
+        inner = getattr(engine.index, "base_index", engine.index)
+        faiss.downcast_VectorTransform(faiss.downcast_index(inner).chain.at(0)).niter = 2
+    engine.check(ds.xb)
+    engine.build(ds.xb)
     for setting in entry.settings:
         engine.set(**setting)
-        I = engine.search(small.xq, 10)
+        I = engine.search(ds.xq, 10)
     assert I.shape == (50, 10)
     assert I.dtype == np.int64
-    floor = 0.75 if entry.originals else 0.35
-    assert mlpq.recall_at_k(I, small.gt, 10) > floor
-    assert mlpq.recall_at_k(engine.search(small.xq[:1], 10), small.gt[:1], 10) > 0
-    assert engine.serialized(tmp_path) > len(small.xb) * (784 if entry.originals else 8)
+    assert mlpq.recall_at_k(engine.search(ds.xq[:1], 10), ds.gt[:1], 10) > 0
+    assert engine.serialized(folder) > len(ds.xb) * (ds.d if entry.originals else 8)
+    return mlpq.recall_at_k(I, ds.gt, 10)
 
 
 def test_what_keeps_bytes_is_for_bytes_only(small: mlpq.Dataset) -> None:
@@ -213,24 +250,6 @@ def test_sweep_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
     assert reranked["recall"] > codes["recall"]
     monkeypatch.setattr(sweep, "_built", None)
     main([*arguments, "--nprobe", "1", "2"])  # nothing is left to build
-
-
-def test_scale_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["scale", "--runs", "1", "--quiet", "--output", str(tmp_path / "x.json")]
-    main([*arguments, "--sizes", "1000"])
-    main([*arguments, "--sizes", "1000", "2000", "3000"])
-    content = load(tmp_path / "x.json")
-    assert list(content["sizes"]) == ["1000", "2000", "3000"]
-    assert content["sizes"]["1000"]["searches"][-1]["recall"] > 0.5
-    assert "over the last decade training grows as n^" in capsys.readouterr().out
-    monkeypatch.setattr(scale, "Child", None)
-    main([*arguments, "--sizes", "1000", "2000", "3000"])  # nothing is left to measure
-
-
-def test_exact_neighbours_by_chunk_are_those_of_the_whole() -> None:
-    xb = np.concatenate(list(scale.chunks(60_000)))
-    assert len(xb) == 60_000
-    assert (scale.exact(60_000, xb[::7500]) == mlpq.ExactIndex(scale.D_SCALE).add(xb).search(xb[::7500], 10)[1]).all()
 
 
 @pytest.mark.parametrize(

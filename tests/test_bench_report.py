@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlpq.bench import at_equal_recall, at_recall, figure, fronts, read, report, scale
+from mlpq.bench import at_equal_recall, at_recall, figure, fronts, read, report
 from mlpq.bench.__main__ import main
 from mlpq.bench.store import load
 from tests.conftest import ROOT
@@ -192,23 +192,8 @@ def test_figure_needs_points(record: Path) -> None:
         figure.save(record, record.with_suffix(".png"))
 
 
-def test_growth_is_that_of_the_last_decade() -> None:
-    sizes = [{"n": 10**4, "train_s": 5.0, "add_s": 5.0}]  # fixed work: it does not count
-    sizes += [{"n": n, "train_s": 1e-5 * n**0.5, "add_s": 1e-8 * n**1.25} for n in (10**5, 10**6)]
-    found = scale.growth(sizes)
-    assert found["train_exponent"] == pytest.approx(0.5)
-    assert found["add_exponent"] == pytest.approx(1.25)
-    assert found["least_s"] == pytest.approx(1e-5 * 10**4.5 + 1e-8 * 10**11.25)
-    assert found["most_s"] == pytest.approx(1e-5 * 10**3 * 10**3 + 1e-8 * 10**7.5 * 10**4.5)
-
-
-def test_growth_faster_than_arithmetic_says_is_believed() -> None:
-    sizes = [{"n": n, "train_s": n**1.25, "add_s": n**2.0} for n in (10**5, 10**6)]
-    found = scale.growth(sizes)
-    assert found["most_s"] == pytest.approx(found["least_s"])
-    assert found["least_s"] == pytest.approx(10.0**11.25 + 10.0**18)
-
-
-def test_growth_needs_two_sizes_within_a_decade() -> None:
-    far = [{"n": n, "train_s": 1.0, "add_s": 1.0} for n in (10**4, 10**6)]
-    assert scale.growth([]) == scale.growth(far[:1]) == scale.growth(far) == {}
+def test_embeddings_have_budgets_of_their_own() -> None:
+    assert report.budgets({"d": 784}) == report.budgets({}) == (1000, (43, 76, 125))
+    size, codes = report.budgets({"d": 384})
+    assert 1536 < size < 1536 + 4 * 64  # floats and codes fit, floats and the links of a graph do not
+    assert codes == (40, 64, 128)

@@ -1,4 +1,4 @@
-"""Benchmarks: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|machines`; what `compare` recorded, at equal recall."""
+"""Benchmarks: `python -m mlpq.bench ratios|compare|sweep|scale|...`; what `compare` recorded, at equal recall."""
 
 from mlpq.bench.fronts import at_equal_recall, at_recall
 from mlpq.bench.ratios import plain_search

@@ -1,4 +1,4 @@
-"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample`."""
+"""The command line: `python -m mlpq.bench ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample|training|cells`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-from mlpq.bench import arena, codecs, disk, figure, machines, plan, report, sample, scale, sweep
+from mlpq.bench import arena, cells, codecs, disk, figure, machines, plan, report, sample, scale, sweep, training
 from mlpq.bench.cases import ARENA, KINDS
 from mlpq.bench.compare import compare
 from mlpq.bench.ratios import ratios
@@ -23,11 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(prog="python -m mlpq.bench", description="Benchmarks of mlpq and its peers.")
     commands = parser.add_subparsers(
-        required=True, metavar="ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample"
+        required=True, metavar="ratios|compare|sweep|scale|codecs|arena|disk|plan|machines|sample|training|cells"
     )
     for add in (
         _add_ratios, _add_compare, _add_sweep, _add_scale, _add_codecs, _add_arena, _add_disk, _add_plan, _add_machines,
-        _add_sample,
+        _add_sample, _add_training, _add_cells,
     ):  # fmt: skip
         add(commands)
     args = parser.parse_args(arguments)
@@ -81,7 +81,7 @@ def _add_compare(commands: Commands) -> None:
     description = "Measure ours and its peers side by side: recall, speed, latency, build time, bytes, memory."
     command = _command(commands, "compare", description, "book/recorded/compare.json")
     _add_dataset(command)
-    command.add_argument("--only", default="", metavar="REGEX", help="only engines whose name matches")
+    command.add_argument("--only", default="", metavar="REGEX", help="only engines whose name, or family, matches")
     command.add_argument("--queries", type=_positive, help="only the first so many queries")
     command.add_argument("--figure", metavar="PATH", help="draw recall against speed to a .png or .svg file")
     command.set_defaults(run=_recorded(compare, report.report))
@@ -99,10 +99,15 @@ def _add_sweep(commands: Commands) -> None:
 
 
 def _add_scale(commands: Commands) -> None:
-    description = "Measure ours on synthetic vectors from 10^4 to 10^6: build, bytes, memory while adding, speed."
+    description = (
+        "Measure ours from 10^4 to 10^7 vectors: seconds of each part of a build, bytes, memory, speed, recall."
+    )
     command = _command(commands, "scale", description, "book/recorded/scale.json")
+    command.add_argument("--dataset", default="wordnet", help="whose vectors are grown (default: %(default)s)")
     command.add_argument("--sizes", nargs="+", type=_positive, default=list(scale.SIZES), help="numbers of vectors")
-    command.set_defaults(run=_recorded(scale.scale, scale.report))
+    command.add_argument("--folder", help="keep vectors and indexes here, 4 GB (default: a temporary folder)")
+    command.add_argument("--note", help="what else should be known of this run, such as that the machine was not quiet")
+    command.set_defaults(run=_recorded(scale.scale, scale.report), runs=3)
 
 
 def _add_codecs(commands: Commands) -> None:
@@ -122,8 +127,7 @@ def _add_arena(commands: Commands) -> None:
 def _add_disk(commands: Commands) -> None:
     description = "Measure reads, bytes and latency of originals on a disk, in less memory than they take."
     command = _command(commands, "disk", description, "book/recorded/disk.json")
-    sets = list(disk.DATASETS)
-    command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
+    _add_sets(command, list(disk.DATASETS))
     for name, default, what in (
         ("size", 3_800_000_000, "bytes of originals, at least"), ("memory", 1_000_000_000, "bytes that a process may take"),
         ("queries", 1000, "the first so many"),
@@ -159,15 +163,32 @@ def _add_machines(commands: Commands) -> None:
 def _add_sample(commands: Commands) -> None:
     description = "Measure how much better a sample of the base looks than the whole, with the same settings."
     command = _command(commands, "sample", description, "book/recorded/sample.json")
-    sets = list(sample.DATASETS)
-    command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
+    _add_sets(command, list(sample.DATASETS))
     command.add_argument("--queries", type=_positive, default=1000, help="the first so many (default: %(default)s)")
     command.set_defaults(run=_recorded(sample.sample, sample.report))
 
 
-def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:
-    sets = list(codecs.DATASETS)
+def _add_training(commands: Commands) -> None:
+    description = "Measure what fewer training vectors for each centroid cost: error over the whole base, seconds."
+    command = _command(commands, "training", description, "book/recorded/training.json")
+    _add_sets(command, list(training.DATASETS))
+    command.set_defaults(run=_recorded(training.training, training.report), runs=2)
+
+
+def _add_cells(commands: Commands) -> None:
+    description = "Measure how the nearest of thousands of cells are found: all centroids, two levels, a graph."
+    command = _command(commands, "cells", description, "book/recorded/cells.json")
+    _add_sets(command, list(cells.DATASETS))
+    command.add_argument("--cells", nargs="+", type=_positive, default=list(cells.CELLS), help="numbers of cells")
+    command.set_defaults(run=_recorded(cells.cells, cells.report), runs=3)
+
+
+def _add_sets(command: argparse.ArgumentParser, sets: list[str]) -> None:
     command.add_argument("--datasets", nargs="+", default=sets, help=f"as in load_dataset (default: {' '.join(sets)})")
+
+
+def _add_sets_and_codecs(command: argparse.ArgumentParser, kinds: list[str], queries: int) -> None:
+    _add_sets(command, list(codecs.DATASETS))
     command.add_argument("--codecs", nargs="+", default=kinds, help=f"(default: {' '.join(kinds)})")
     command.add_argument("--queries", type=_positive, default=queries, help="the first so many (default: %(default)s)")
     command.add_argument("--limit", type=_positive, help="only the first so many vectors")

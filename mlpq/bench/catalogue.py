@@ -1,77 +1,38 @@
 """What is compared: which engines, built how, searched with which settings. Data only; argue with it here.
 
-The grid is made for Fashion-MNIST: n = 60,000, d = 784, 100 cells. On other sets the numbers of cells follow `levels`;
-an engine that does not fit the vectors is left out, and the record says so.
+The grid is made for Fashion-MNIST: n = 60,000, d = 784, 100 cells; that of embeddings is in `texts`, and what both have in
+`rivals`. On other sets the numbers of cells follow `levels`; an engine that does not fit the vectors is left out, and
+the record says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from mlpq.bench import texts
+from mlpq.bench.entries import Entry, each, of_faiss, of_ours, paired
+from mlpq.bench.rivals import IMAGES, TEXTS, rivals
 
-Setting = dict[str, int]
 LOOP_QUERIES, FULL_SCAN_QUERIES = 200, 1000  # the slow ones answer the first so many; speeds are per query
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One engine of the comparison, in a process of its own.
-
-    Attributes:
-        name, family: what tables and figures call it.
-        kind: key of `engines.KINDS`.
-        arguments: what it is built with.
-        settings: what it is searched with, one point each.
-        originals: whether it keeps the vectors, or 8-bit copies, to rank by distances to them.
-        queries: it answers only the first so many; None: all.
-    """
-
-    name: str
-    family: str
-    kind: str
-    arguments: dict[str, Any]
-    settings: tuple[Setting, ...]
-    originals: bool
-    queries: int | None = field(default=None)
-
-    @property
-    def ours(self) -> bool:
-        return self.kind == "ours"
-
-
-def catalogue(n_inner: int) -> list[Entry]:
+def catalogue(n_inner: int, images: bool = True) -> list[Entry]:
     """Return all engines for n_inner cells, ours spread evenly among the peers, so that both meet the same conditions."""
-    own = [*_same_parameters(n_inner), *_codes_only(n_inner), *_with_originals(n_inner)]
-    peers = [*_loop(n_inner), *_faiss_codes(n_inner), *_faiss_originals(n_inner), *_graphs(), *_scann(n_inner)]
+    if images:
+        own = [*_same_parameters(n_inner), *_codes_only(n_inner), *_with_originals(n_inner)]
+        peers = [*_loop(n_inner), *_faiss_codes(n_inner), *_faiss_originals(n_inner), *_graphs(), *_scann(n_inner)]
+    else:
+        own, peers = texts.own(n_inner), texts.peers(n_inner)
+    peers += rivals(n_inner, IMAGES if images else TEXTS)
     placed = [((i + 0.5) / len(group), entry) for group in (own, peers) for i, entry in enumerate(group)]
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
-
-
-def _each(name: str, values: Iterable[int]) -> tuple[Setting, ...]:
-    return tuple({name: value} for value in values)
-
-
-def _pairs(first: str, second: str, values: Iterable[tuple[int, int]]) -> tuple[Setting, ...]:
-    return tuple({first: a, second: b} for a, b in values)
 
 
 # ---- ours ------------------------------------------------------------------------------------------------------
 
 
-def _ours(family: str, settings: Sequence[Setting], n_inner: int, **arguments: Any) -> Entry:
-    n_outer = max(1, round(n_inner**0.5))
-    words = [f"{n_inner} cells", *([f"PCA {pca}"] if (pca := arguments.get("pca_dim")) else [])]
-    words += [f"m={arguments['m']}", f"{arguments['nbits']}-bit", arguments["codebooks"]]
-    kept = bool(arguments.get("keep_originals"))
-    name = f"mlpq {', '.join(words)}{', originals' if kept else ''}"
-    return Entry(name, family, "ours", {"n_inner": n_inner, "n_outer": n_outer, **arguments}, tuple(settings), kept)
-
-
 def _same_parameters(n_inner: int) -> list[Entry]:
     """The parameters that Faiss's IVF-PQ is built with too."""
-    settings = _each("nprobe", (1, 3, 8))
-    return [_ours("mlpq, codes only", settings, n_inner, m=m, nbits=8, codebooks="global") for m in (8, 16, 56)]
+    settings = each("nprobe", (1, 3, 8))
+    return [of_ours("mlpq, codes only", settings, n_inner, m=m, nbits=8, codebooks="global") for m in (8, 16, 56)]
 
 
 # (pca_dim, m, owner) of 4-bit codes that fit 43, 76 and 125 bytes a vector in all, at n = 60,000. Per-cell codebooks
@@ -84,9 +45,9 @@ CODES = (
 
 
 def _codes_only(n_inner: int) -> list[Entry]:
-    settings = _each("nprobe", (1, 2, 3, 5, 8))
+    settings = each("nprobe", (1, 2, 3, 5, 8))
     return [
-        _ours("mlpq, codes only", settings, n_inner, m=m, nbits=4, codebooks=owner, pca_dim=pca)
+        of_ours("mlpq, codes only", settings, n_inner, m=m, nbits=4, codebooks=owner, pca_dim=pca)
         for pca, m, owner in CODES
     ]
 
@@ -100,8 +61,8 @@ def _with_originals(n_inner: int) -> list[Entry]:
     shapes = ((128, 64, "inner"), (192, 96, "inner"), (256, 128, "inner"), (128, 64, "global"), (None, 196, "inner"))
     grid = [(n_inner, MIDDLE, shape) for shape in shapes] + [(2 * n_inner, FINE, shape) for shape in shapes[:2]]
     return [
-        _ours(
-            "mlpq, with originals", _pairs("nprobe", "rerank", pairs), cells,
+        of_ours(
+            "mlpq, with originals", paired("nprobe", "rerank", pairs), cells,
             m=m, nbits=4, codebooks=owner, pca_dim=pca, keep_originals=True,
         )
         for cells, pairs, (pca, m, owner) in grid
@@ -109,12 +70,6 @@ def _with_originals(n_inner: int) -> list[Entry]:
 
 
 # ---- Faiss -----------------------------------------------------------------------------------------------------
-
-
-def _faiss(
-    family: str, factory: str, settings: Sequence[Setting], *, originals: bool, queries: int | None = None
-) -> Entry:
-    return Entry(f"Faiss {factory}", family, "faiss", {"factory": factory}, tuple(settings), originals, queries)
 
 
 def _faiss_codes(n_inner: int) -> list[Entry]:
@@ -138,10 +93,10 @@ def _faiss_codes(n_inner: int) -> list[Entry]:
     )
     scalar = {f"{ivf},SQ8": (1, 3, 8), f"{ivf},RaBitQ": (3, 8), f"{ivf},RaBitQfs": (2, 3, 8)}
     return [
-        *(_faiss("Faiss IVF-PQ", factory, _each("nprobe", n), originals=False) for factory, n in pq.items()),
-        *(_faiss("Faiss OPQ, PCA", f.format(ivf), _each("nprobe", (3, 8, 16)), originals=False) for f in turned),
-        *(_faiss("Faiss fast-scan", factory, _each("nprobe", (2, 3, 8)), originals=False) for factory in fast),
-        *(_faiss("Faiss scalar, RaBitQ", factory, _each("nprobe", n), originals=False) for factory, n in scalar.items()),
+        *(of_faiss("Faiss IVF-PQ", factory, each("nprobe", n), originals=False) for factory, n in pq.items()),
+        *(of_faiss("Faiss OPQ, PCA", f.format(ivf), each("nprobe", (3, 8, 16)), originals=False) for f in turned),
+        *(of_faiss("Faiss fast-scan", factory, each("nprobe", (2, 3, 8)), originals=False) for factory in fast),
+        *(of_faiss("Faiss scalar, RaBitQ", factory, each("nprobe", n), originals=False) for factory, n in scalar.items()),
     ]  # fmt: skip
 
 
@@ -165,10 +120,10 @@ def _faiss_originals(n_inner: int) -> list[Entry]:
         f"PCAR256,{ivf},PQ128x4fs,Refine(SQ8_direct)": BYTES, f"{ivf},RaBitQfs,RFlat": ((3, 4), (4, 8), (8, 8)),
     }  # fmt: skip
     return [
-        _faiss("Faiss exact", "Flat", ({},), originals=True, queries=FULL_SCAN_QUERIES),
-        _faiss("Faiss IVF-Flat", f"{ivf},Flat", _each("nprobe", (1, 2, 4, 8)), originals=True),
+        of_faiss("Faiss exact", "Flat", ({},), originals=True, queries=FULL_SCAN_QUERIES),
+        of_faiss("Faiss IVF-Flat", f"{ivf},Flat", each("nprobe", (1, 2, 4, 8)), originals=True),
         *(
-            _faiss("Faiss fast-scan, refined", factory, _pairs("nprobe", "k_factor_rf", pairs), originals=True)
+            of_faiss("Faiss fast-scan, refined", factory, paired("nprobe", "k_factor_rf", pairs), originals=True)
             for factory, pairs in refined.items()
         ),
     ]
@@ -178,7 +133,7 @@ def _faiss_originals(n_inner: int) -> list[Entry]:
 
 
 def _loop(n_inner: int) -> list[Entry]:
-    made = _ours("plain loop", _each("nprobe", (3,)), n_inner, m=8, nbits=8, codebooks="inner")
+    made = of_ours("plain loop", each("nprobe", (3,)), n_inner, m=8, nbits=8, codebooks="inner")
     return [
         Entry("plain loop m=8, 8-bit, inner", made.family, "loop", made.arguments, made.settings, False, LOOP_QUERIES)
     ]
@@ -189,15 +144,15 @@ def _graphs() -> list[Entry]:
     hnswlib = {"M": 0, "ef_construction": 200}
     usearch = (("f16", 32), ("i8", 32))
     return [
-        _faiss("Faiss HNSW", "HNSW32,Flat", _each("efSearch", efs[32]), originals=True),
+        of_faiss("Faiss HNSW", "HNSW32,Flat", each("efSearch", efs[32]), originals=True),
         *(
-            Entry(f"hnswlib M={m}", "hnswlib", "hnswlib", hnswlib | {"M": m}, _each("ef", efs[m]), True)
+            Entry(f"hnswlib M={m}", "hnswlib", "hnswlib", hnswlib | {"M": m}, each("ef", efs[m]), True)
             for m in efs
         ),
         *(
             Entry(
                 f"usearch {dtype}, connectivity {m}", "usearch", "usearch", {"dtype": dtype, "connectivity": m},
-                _each("expansion", efs[m]), True,
+                each("expansion", efs[m]), True,
             )
             for dtype, m in usearch
         ),
@@ -208,6 +163,6 @@ def _scann(n_inner: int) -> list[Entry]:
     some = ((2, 20), (2, 40), (3, 20), (3, 40), (4, 20), (4, 40), (6, 40), (8, 40), (12, 80))
     more = ((4, 20), (6, 20), (8, 20), (10, 40), (16, 40), (24, 40), (32, 80))
     return [
-        Entry(f"ScaNN {leaves} leaves", "ScaNN", "scann", {"leaves": leaves}, _pairs("leaves", "reorder", pairs), True)
+        Entry(f"ScaNN {leaves} leaves", "ScaNN", "scann", {"leaves": leaves}, paired("leaves", "reorder", pairs), True)
         for leaves, pairs in ((n_inner, some), (round(2.5 * n_inner), more))
     ]

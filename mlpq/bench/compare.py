@@ -19,8 +19,9 @@ from typing import Any
 import faiss
 from tqdm.auto import tqdm
 
-from mlpq.bench.catalogue import Entry, Setting, catalogue
+from mlpq.bench.catalogue import catalogue
 from mlpq.bench.child import Child, LeftOut, Shared
+from mlpq.bench.entries import Entry, Setting
 from mlpq.bench.setting import K, circumstances, levels
 from mlpq.bench.store import Record, Store, source
 from mlpq.bench.worker import Worker
@@ -45,7 +46,7 @@ def compare(args: argparse.Namespace) -> None:
             raise ValueError(f"--queries must be from 1 to {len(ds.xq)}; got {args.queries}")
         few = slice(args.queries)
         ds = replace(ds, xq=ds.xq[few], gt=ds.gt[few], distances=ds.distances[few], query_labels=None)
-    chosen = matching(catalogue(levels(ds)[0]), args.only)
+    chosen = matching(catalogue(levels(ds)[0], ds.image_shape is not None), args.only)
     store = Store(args.output, about(ds, args), SECTIONS)
     lacking = [entry for entry in chosen if any(_runs(store, entry, setting) < args.runs for setting in entry.settings)]
     lacking = [entry for entry in lacking if entry.name not in store.section("left_out")]
@@ -56,13 +57,13 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def matching(entries: Sequence[Entry], only: str) -> list[Entry]:
-    """Return the entries whose names match a regular expression.
+    """Return the entries whose names or families match a regular expression.
 
     Raises:
         ValueError: none does, or it is no regular expression.
     """
     try:
-        chosen = [entry for entry in entries if re.search(only, entry.name)]
+        chosen = [entry for entry in entries if re.search(only, entry.name) or re.search(only, entry.family)]
     except re.error as error:
         raise ValueError(f"--only {only!r} is not a regular expression: {error}") from None
     if not chosen:

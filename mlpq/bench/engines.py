@@ -20,6 +20,11 @@ from mlpq.index import MultiLevelPQ
 NO_RERANK = 0
 
 
+def in_bytes(x: FloatMatrix) -> bool:
+    """Return whether all numbers are whole, and from 0 to 255."""
+    return bool((x == np.clip(np.rint(x), 0, 255)).all())
+
+
 class Engine(ABC):
     """An index that is built once and searched with several settings.
 
@@ -108,7 +113,7 @@ class FaissEngine(Engine):
         self.bytes_only = "SQ8_direct" in factory
 
     def check(self, xb: FloatMatrix) -> None:
-        if self.bytes_only and not (xb == np.clip(np.rint(xb), 0, 255)).all():
+        if self.bytes_only and not in_bytes(xb):
             raise ValueError("SQ8_direct keeps whole numbers from 0 to 255 only")
 
     def build(self, xb: FloatMatrix) -> None:
@@ -223,6 +228,45 @@ class Scann(Engine):
         self.index.serialize(str(path))
 
 
+class Svs(Engine):
+    """Vamana of Intel's SVS, vectors as "float32", "float16" or "uint8"; setting: window.
+
+    Its compressed forms, LVQ and LeanVec, want a processor of Intel's.
+    """
+
+    package = "svs"
+
+    def prepare(self, *, dtype: str, degree: int) -> None:
+        import svs
+
+        svs.logging.set_level(svs.logging.level.warn)
+        self.svs, self.dtype = svs, np.dtype(dtype)
+        self.graph = svs.VamanaBuildParameters(graph_max_degree=degree, window_size=200)
+        self.asked = self.dtype if self.dtype == np.uint8 else np.float32
+
+    def check(self, xb: FloatMatrix) -> None:
+        if self.dtype == np.uint8 and not in_bytes(xb):
+            raise ValueError("uint8 keeps whole numbers from 0 to 255 only")
+
+    def build(self, xb: FloatMatrix) -> None:
+        vectors = xb.astype(self.dtype)
+        self.index = self.svs.Vamana.build(self.graph, vectors, self.svs.DistanceType.L2, num_threads=self.threads)
+
+    def set(self, *, window: int) -> None:
+        self.index.search_window_size = window
+
+    def search(self, xq: FloatMatrix, k: int) -> IdMatrix:
+        if self.index.num_threads != self.threads:
+            self.index.num_threads = self.threads
+        I: IdMatrix = self.index.search(xq.astype(self.asked, copy=False), k)[0].astype(np.int64)
+        return I
+
+    def save(self, path: Path) -> None:
+        path.mkdir()
+        self.index.save(*(str(path / part) for part in ("settings", "graph", "vectors")))
+
+
 KINDS: dict[str, type[Engine]] = {
     "ours": Ours, "loop": PlainLoop, "faiss": FaissEngine, "hnswlib": Hnswlib, "usearch": Usearch, "scann": Scann,
+    "svs": Svs,
 }  # fmt: skip

@@ -15,6 +15,11 @@ from mlpq.judge.tuning import Row, pareto
 RECALLS = (0.80, 0.85, 0.90, 0.95, 0.98, 0.99)
 WITH_ORIGINALS = 1000  # bytes a vector in all
 CODES_ONLY = (43, 76, 125)
+OF_IMAGES, BESIDE_FLOATS, EMBEDDED = (
+    784,
+    150,
+    (40, 64, 128),
+)  # dimension of what keeps bytes; for other sets, see `budgets`
 SAME_M, SAME_NPROBE = (8, 16, 56), (1, 3, 8)
 NOT_REACHED = "not reached"
 Table = list[dict[str, str]]
@@ -77,16 +82,17 @@ def report(path: str | os.PathLike[str]) -> str:
     if not rows:
         return f"{os.fspath(path)}: no point is measured yet"
     parts = [", ".join(f"{key} {value}" for key, value in record["about"].items())]
-    limit = f"{WITH_ORIGINALS:,} bytes per vector"
-    everyone, small = compared(rows, peers(rows)), compared(rows, fitting(peers(rows), WITH_ORIGINALS))
+    size, sizes = budgets(record["about"])
+    limit = f"{size:,} bytes per vector"
+    everyone, small = compared(rows, peers(rows), size), compared(rows, fitting(peers(rows), size), size)
     tables: dict[str, Table] = {
         "Frontier of each family": frontiers(rows),
         f"At equal recall: ours in at most {limit}, against all peers": equal_recall(everyone),
         "The points that these lie between": points(everyone),
         f"At equal recall: ours and peers in at most {limit}": equal_recall(small),
         "The points that those lie between": points(small),
-        f"At equal recall: how many times as fast as each family ours is in at most {limit}": families(rows),
-        "Codes only: at the best recall that ours and Faiss both reach in as many bytes": codes_only(rows),
+        f"At equal recall: how many times as fast as each family ours is in at most {limit}": families(rows, size),
+        "Codes only: at the best recall that ours and Faiss both reach in as many bytes": codes_only(rows, sizes),
         "Same parameters: global codebook, against IVF-PQ": same_parameters(rows),
     }
     parts += [
@@ -95,6 +101,12 @@ def report(path: str | os.PathLike[str]) -> str:
     parts += [f"Left out: {name}: {entry['why']}" for name, entry in record["left_out"].items()]
     parts += [f"Results differ between runs: {words(row)}" for row in rows if not row["same_results"]]
     return "\n\n".join(parts)
+
+
+def budgets(about: dict[str, Any]) -> tuple[int, tuple[int, ...]]:
+    """Return bytes a vector in all: with originals, and for codes alone. Images keep bytes, embeddings floats."""
+    d = about.get("d", OF_IMAGES)
+    return (WITH_ORIGINALS, CODES_ONLY) if d == OF_IMAGES else (4 * d + BESIDE_FLOATS, EMBEDDED)
 
 
 def words(row: Row) -> str:
@@ -138,9 +150,9 @@ def peers(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["kind"] not in ("ours", "loop")]
 
 
-def compared(rows: Sequence[Row], peers: Sequence[Row]) -> list[Comparison]:
-    """Return ours in at most `WITH_ORIGINALS` bytes per vector against some peers, at each of `RECALLS`."""
-    ours = fitting(own(rows), WITH_ORIGINALS)
+def compared(rows: Sequence[Row], peers: Sequence[Row], size: int = WITH_ORIGINALS) -> list[Comparison]:
+    """Return ours in at most so many bytes per vector against some peers, at each of `RECALLS`."""
+    ours = fitting(own(rows), size)
     return [at_equal_recall(ours, peers, recall) for recall in RECALLS]
 
 
@@ -175,25 +187,25 @@ def points(comparisons: Iterable[Comparison]) -> Table:
     return table
 
 
-def families(rows: Sequence[Row]) -> Table:
-    """Return, for each family of peers, its bytes and the ratio of ours to it at each recall."""
+def families(rows: Sequence[Row], size: int = WITH_ORIGINALS) -> Table:
+    """Return, for each family of peers, its bytes and the ratio of ours, in at most `size`, to it at each recall."""
     table = []
     for family in dict.fromkeys(row["family"] for row in peers(rows)):
         members = [row for row in rows if row["family"] == family]
-        sizes = [row["bytes_per_vector"] for row in members]
-        cells = {"peer": family, "bytes/vector": f"{min(sizes):,.0f} to {max(sizes):,.0f}"}
-        ratios = {f"{found.recall:.2f}": found.ratio for found in compared(rows, members)}
+        held = [row["bytes_per_vector"] for row in members]
+        cells = {"peer": family, "bytes/vector": f"{min(held):,.0f} to {max(held):,.0f}"}
+        ratios = {f"{found.recall:.2f}": found.ratio for found in compared(rows, members, size)}
         table.append(cells | {at: f"{ratio:.2f}" if ratio else NOT_REACHED for at, ratio in ratios.items()})
     return table
 
 
-def codes_only(rows: Sequence[Row]) -> Table:
+def codes_only(rows: Sequence[Row], sizes: Sequence[int] = CODES_ONLY) -> Table:
     """Return, for each budget, ours and Faiss without originals at the best recall that both reach.
 
     Seconds to build are those of the index on each front that finds as much.
     """
     table = []
-    for size in CODES_ONLY:
+    for size in sizes:
         coded = [row for row in fitting(rows, size) if not row["originals"]]
         ours, faiss = own(coded), [row for row in coded if row["kind"] == "faiss"]
         if not ours or not faiss:
@@ -216,15 +228,13 @@ def codes_only(rows: Sequence[Row]) -> Table:
 def same_parameters(rows: Sequence[Row]) -> Table:
     """Return ours against `IndexIVFPQ` of the same m, nbits, cells and nprobe."""
     table = []
-    for m in SAME_M:
-        for nprobe in SAME_NPROBE:
-            wanted = {"m": m, "nbits": 8, "codebooks": "global", "nprobe": nprobe}
-            ours = next((row for row in own(rows) if row["params"].items() >= wanted.items()), None)
-            factory = f"IVF{ours['params']['n_inner']},PQ{m}np" if ours else ""
-            same = {"factory": factory, "nprobe": nprobe}
-            peer = next((row for row in rows if row["params"].items() >= same.items()), None)
-            if ours is None or peer is None:
-                continue
+    same = {"nbits": 8, "codebooks": "global"}
+    plain = [row for row in own(rows) if row["params"].items() >= same.items() and "pca_dim" not in row["params"]]
+    for ours in sorted(plain, key=lambda row: (row["params"]["m"], row["params"]["nprobe"])):
+        m, nprobe, cells = (ours["params"][name] for name in ("m", "nprobe", "n_inner"))
+        wanted = {"factory": f"IVF{cells},PQ{m}np", "nprobe": nprobe}
+        peer = next((row for row in rows if row["params"].items() >= wanted.items()), None)
+        if peer is not None:
             table.append({
                 "m": str(m), "nprobe": str(nprobe), "recall@10": f"{ours['recall']:.4f}",
                 "difference": f"{ours['recall'] - peer['recall']:+.4f}", "queries/s": f"{ours['qps']:,.0f}",

@@ -1,208 +1,223 @@
-"""Ours on ever more vectors: how build time, bytes, memory while adding, and speed grow from 10^4 to 10^6.
+"""Ours on ever more vectors: how the parts of a build, bytes, memory and speed grow from 10^4 to 10^7, and on to 10^9.
 
-Synthetic vectors, made anew chunk by chunk wherever they are needed, so that the base is never held as a whole. One
-process for each size.
+Real texts grown by a rule (`millions`), in a file that is read part by part. One process builds each size, another one
+loads what it wrote and searches. Each part of a build has a law of its own, fitted where all laws hold: from 10^5 on.
+What is fitted is the time of processors: it depends less on what else a machine does.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import combinations
+from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
-from mlpq._check import FloatMatrix, IdMatrix
-from mlpq.bench.child import Child, Report, forget_peak, peak, resident
+from mlpq.bench.built import PARTS, POINTS_PER_CELL, Building, M, Searching
+from mlpq.bench.child import Child
+from mlpq.bench.millions import million
 from mlpq.bench.setting import K, machine
-from mlpq.bench.store import Store, load, source
-from mlpq.data.synthetic import SYNTHETIC_BLOCK, synthetic_chunks
-from mlpq.index import MultiLevelPQ
-from mlpq.judge.evaluate import markdown_table, recall_at_k
-from mlpq.judge.timing import measure
-from mlpq.judge.tuning import Row
-from mlpq.search.exact import ExactIndex
+from mlpq.bench.store import Record, Store, load, source
+from mlpq.data.datasets import load_dataset
+from mlpq.judge.evaluate import markdown_table
+from mlpq.judge.tuning import Row, pareto
 
-D_SCALE, M, NBITS = 128, 64, 4  # 32 bytes of code: 2 dimensions share 4 bits
-SIZES = tuple(round(10**power) for power in (4, 4.5, 5, 5.5, 6))
-BLOCKS = 3  # of the generator, in a chunk of 49,152 vectors
-POINTS_PER_CELL = 256  # training vectors; more would not be looked at
+SIZES = tuple(round(10**power) for power in (4, 4.5, 5, 5.5, 6, 6.5, 7))
 NQ = 1000
-NPROBES = (1, 2, 4, 8, 16, 32, 64)
-BILLION = 10**9
-PLATEAU = 0.01  # of recall: less than this far from the best is as good
+BILLION = 10**9  # is foretold
+CHECK = 10**6  # from sizes up to this one the largest is foretold, too
+FIRST = 10**5  # below it much is fixed work, and the training sample is the whole base
+# What a part does to n vectors in sqrt(n) cells, as powers of n that are added up. Training: 128 vectors a cell, compared
+# with all cells; a codebook learns from 65,536. Adding: every vector is compared with all cells, n^1.5, and handled, n.
+LAWS: dict[str, tuple[float, ...]] = {
+    "sample": (1,), "coarse": (0, 1), "train_assign": (0, 1), "codes": (0,), "train_rest": (0, 1),
+    "read": (1,), "assign": (1, 1.5), "encode": (1, 1.5), "lists": (0.5, 1), "add_rest": (1,), "save": (1,),
+}  # fmt: skip
+NAMES = {
+    "coarse": ("coarse",), "training's assignment": ("train_assign",), "codebook": ("codes",), "assigning": ("assign",),
+    "encoding": ("encode",), "lists": ("lists",), "reading, checks": ("sample", "train_rest", "read", "add_rest"),
+    "saving": ("save",),
+}  # fmt: skip
 
 
 def scale(args: argparse.Namespace) -> None:
-    """Measure the sizes that the file still lacks."""
-    about = machine(args.threads) | {"d": D_SCALE, "m": M, "nbits": NBITS, "codebooks": "global", "nq": NQ, "k": K}
+    """Measure the sizes that the file still lacks.
+
+    Raises:
+        ValueError: a file of other circumstances.
+        FileNotFoundError: the file of the real vectors is nowhere.
+    """
+    about = machine(args.threads) | {"m": M, "points_per_cell": POINTS_PER_CELL, "parts": PARTS, "k": K}
     about |= {"runs": args.runs, "source": source(), "command": " ".join(["python -m mlpq.bench", *args.command_line])}
-    store = Store(args.output, about, ("sizes",))
-    sizes = store.section("sizes")
-    with tqdm(args.sizes, unit="size", file=sys.stderr, disable=args.quiet) as bar:
+    about |= {"note": args.note} if args.note else {}
+    store = Store(args.output, about, ("set", "builds", "searches"))
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(args.folder or made)
+        with threadpool_limits(args.threads):
+            store.section("set").update(million(load_dataset(args.dataset), args.sizes, NQ, K, folder))
+        bar = tqdm(args.sizes, unit="size", file=sys.stderr, disable=args.quiet)
         for n in bar:
             bar.set_description_str(f"n={n:,}")
-            if str(n) in sizes:
-                continue
-            child = Child(f"n={n}", partial(Scaled, n, args.threads, args.runs))
-            try:
-                sizes[str(n)] = child.ask("measure")
-            finally:
-                child.stop()
-            store.save()
+            index = folder / f"index-{n}.h5"
+            builder = partial(Building, folder, n, args.threads)
+            if str(n) not in store.section("builds") or (
+                str(n) not in store.section("searches") and not index.exists()
+            ):
+                store.section("builds")[str(n)] = _asked(f"build {n}", builder, "build", str(index))
+                store.save()
+            if str(n) not in store.section("searches"):
+                searcher = partial(Searching, folder, n, str(index), args.threads)
+                store.section("searches")[str(n)] = _asked(f"search {n}", searcher, "search", args.runs)
+                store.save()
 
 
-def chunks(n: int) -> Iterator[FloatMatrix]:
-    """Return the base in chunks of 49,152 vectors."""
-    parts: list[FloatMatrix] = []
-    for part in synthetic_chunks(n, D_SCALE):
-        parts.append(part)
-        if len(parts) == BLOCKS:
-            yield np.concatenate(parts)
-            parts = []
-    if parts:
-        yield np.concatenate(parts)
+def _asked(name: str, make: Callable[[], object], command: str, argument: object) -> Record:
+    """Return what a process of its own answers to one command."""
+    child = Child(name, make)
+    try:
+        return child.ask(command, argument)
+    finally:
+        child.stop()
 
 
-class Scaled:
-    """One size, in a process of its own: sqrt(n) cells, one codebook of 4 bits, codes only."""
-
-    def __init__(self, n: int, threads: int, runs: int) -> None:
-        self.n, self.threads, self.runs = n, threads, runs
-        self.n_inner = max(1, round(n**0.5))
-        n_outer = max(1, round(self.n_inner**0.5))
-        self.index = MultiLevelPQ(D_SCALE, self.n_inner, n_outer, m=M, nbits=NBITS, codebooks="global")
-
-    def measure(self) -> Report:
-        """Build, weigh and search."""
-        found: Report = {"n": self.n, "n_inner": self.n_inner}
-        with threadpool_limits(self.threads):
-            found |= self._train() | self._add()
-        memory = self.index.memory()
-        return found | {"memory": memory, "bytes": memory.total, "searches": self._search()}
-
-    def _train(self) -> Report:
-        # The vectors are drawn independently: the first are a fair sample.
-        xt = np.concatenate(list(synthetic_chunks(min(self.n, POINTS_PER_CELL * self.n_inner), D_SCALE)))
-        start = time.perf_counter()
-        self.index.train(xt)
-        return {"n_train": len(xt), "train_s": time.perf_counter() - start}
-
-    def _add(self) -> Report:
-        """Add all chunks; return the seconds that this took, and the most memory held beyond index and chunk."""
-        seconds, extra = 0.0, 0
-        held, empty = resident(), self.index.memory().total
-        for chunk in chunks(self.n):
-            forget_peak()  # what making the chunk took is not counted
-            start = time.perf_counter()
-            self.index.add(chunk)
-            seconds += time.perf_counter() - start
-            extra = max(extra, peak() - held - chunk.nbytes - (self.index.memory().total - empty))
-        return {"add_s": seconds, "add_extra_bytes": extra}
-
-    def _search(self) -> list[dict[str, Any]]:
-        """Return recall and the seconds of every run, for each nprobe."""
-        blocks = -(-self.n // SYNTHETIC_BLOCK)
-        xq = np.concatenate(list(synthetic_chunks(NQ, D_SCALE, skip_blocks=blocks)))
-        gt = exact(self.n, xq)
-        found = []
-        for nprobe in (p for p in NPROBES if p <= self.n_inner):
-            search = partial(self.index.search, xq, K, nprobe=nprobe)
-            (_, I), timing = measure(search, NQ, threads=self.threads, runs=self.runs)
-            found.append({"nprobe": nprobe, "recall": recall_at_k(I, gt, K), "seconds": list(timing.seconds)})
-        return found
+# ---- how it grows ----------------------------------------------------------------------------------------------------
 
 
-def exact(n: int, xq: FloatMatrix) -> IdMatrix:
-    """Return the ids (nq, K) of the exact nearest, found chunk by chunk."""
-    D, I = np.empty((len(xq), 0), np.float32), np.empty((len(xq), 0), np.int64)
-    start = 0
-    for chunk in chunks(n):
-        D_chunk, I_chunk = ExactIndex(D_SCALE).add(chunk).search(xq, K)
-        D, I = np.hstack([D, D_chunk]), np.hstack([I, I_chunk + start])
-        order = np.argsort(D, axis=1, kind="stable")[:, :K]
-        D, I = np.take_along_axis(D, order, axis=1), np.take_along_axis(I, order, axis=1)
-        start += len(chunk)
-    return I
+def fitted(n: Sequence[int], seconds: Sequence[float], powers: Sequence[float]) -> dict[float, float]:
+    """Return what each power of n is multiplied by, none negative, for the least sum of squared relative errors.
 
-
-def growth(sizes: list[Row]) -> dict[str, float]:
-    """Say how training and adding grow over the last decade of sizes, and what that means for 10^9 vectors.
-
-    sqrt(n) cells with 256 training vectors each are trained in a time that grows as n in the end, while adding compares
-    every vector with all cells: n sqrt(n) distances. At small sizes fixed work hides both, so that measured exponents
-    are too low.
-
-    Returns:
-        "train_exponent" and "add_exponent", of n, by least squares of the logarithms over the sizes of at least a tenth
-        of the largest; seconds for 10^9 vectors: "least_s" if both go on like that, "most_s" if from the largest size
-        on training grows as n and adding as n sqrt(n), or as measured where that is more. Nothing where fewer than two
-        sizes are left.
+    Example:
+        >>> fitted([1, 10, 100], [3.0, 12.0, 102.0], (0, 1))
+        {0: 2.0, 1: 1.0}
     """
-    largest = max(sizes, key=lambda row: row["n"], default={"n": 0})
-    last = [row for row in sizes if 10 * row["n"] >= largest["n"]]
-    if len(last) < 2:
-        return {}
-    logs = np.log([[row["n"], row["train_s"], row["add_s"]] for row in last])
-    train, add = (float(np.polyfit(logs[:, 0], y, 1)[0]) for y in logs[:, 1:].T)
-    times = BILLION / largest["n"]
-    return {
-        "train_exponent": train,
-        "add_exponent": add,
-        "least_s": largest["train_s"] * times**train + largest["add_s"] * times**add,
-        "most_s": largest["train_s"] * times ** max(train, 1) + largest["add_s"] * times ** max(add, 1.5),
-    }
+    best, least = dict.fromkeys(powers, 0.0), np.inf
+    sizes, y = np.array(n, np.float64), np.maximum(seconds, 1e-9)
+    for count in range(1, min(len(powers), len(n)) + 1):
+        for some in combinations(powers, count):
+            columns = np.stack([sizes**power / y for power in some], axis=1)
+            widths = np.linalg.norm(columns, axis=0)
+            factors = np.linalg.lstsq(columns / widths, np.ones(len(y)), rcond=None)[0] / widths
+            error = float(np.square(columns @ factors - 1).sum())
+            if (factors >= 0).all() and error < least:
+                least, best = error, dict.fromkeys(powers, 0.0) | dict(zip(some, factors.tolist(), strict=True))
+    return {power: round(factor, 15) for power, factor in best.items()}
+
+
+def foretold(builds: Sequence[Record], largest: int, n: int) -> dict[str, float]:
+    """Return the seconds of processors that each part takes for n vectors, from sizes up to the largest, by its own law.
+
+    Raises:
+        ValueError: fewer than two sizes from 10^5 to the largest.
+    """
+    some = [build for build in builds if FIRST <= build["n"] <= largest]
+    if len(some) < 2:
+        raise ValueError(f"two sizes from {FIRST:,} to {largest:,} are needed; there are {len(some)}")
+    sizes = [build["n"] for build in some]
+    laws = {name: fitted(sizes, [build["cpu"][name] for build in some], powers) for name, powers in LAWS.items()}
+    return {name: sum(factor * n**power for power, factor in law.items()) for name, law in laws.items()}
+
+
+def grouped(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Return the seconds of the parts that a table shows, and of all: "in all"."""
+    found = {name: sum(seconds[part] for part in parts) for name, parts in NAMES.items()}
+    return found | {"in all": sum(seconds.values())}
+
+
+# ---- what a record says ----------------------------------------------------------------------------------------------
 
 
 def rows(path: str) -> list[Row]:
-    """Return a row for every size: n, n_inner, train_s, add_s, bytes, bytes_per_vector, add_extra_bytes, and a search.
+    """Return a row for every size, the smallest first: what was stored of its build, and "searches" where there are any.
 
-    That is the search with the smallest nprobe whose recall is within 0.01 of the best: nprobe, recall, qps.
+    Also "bytes_per_vector", "extra" (bytes that the whole process held at most, beyond the finished index) and "built_s".
+    A search has "nprobe", "rerank", "recall", "interval", "qps" and "single_us".
 
     Raises:
         ValueError, FileNotFoundError: no record of `scale`.
     """
+    record = load(path)
     try:
-        return [_row(size) for size in sorted(load(path)["sizes"].values(), key=lambda size: size["n"])]
+        return [
+            build
+            | {
+                "bytes_per_vector": build["bytes"] / build["n"], "extra": build["peak"] - build["bytes"],
+                "built_s": sum(build["seconds"].values()),
+                "searches": [_searched(one, record["set"]["nq"]) for one in _of(record, build["n"]).get("settings", ())],
+                "opened": {name: value for name, value in _of(record, build["n"]).items() if name != "settings"},
+            }
+            for build in sorted(record["builds"].values(), key=lambda build: build["n"])
+        ]  # fmt: skip
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path!r} is not a record of `scale`: {error!r}") from error
 
 
-def _row(size: Report) -> Row:
-    best = max(search["recall"] for search in size["searches"])
-    search = next(search for search in size["searches"] if search["recall"] > best - PLATEAU)
-    return {
-        "n": size["n"], "n_inner": size["n_inner"], "train_s": size["train_s"], "add_s": size["add_s"],
-        "bytes": size["bytes"], "bytes_per_vector": size["bytes"] / size["n"], "add_extra_bytes": size["add_extra_bytes"],
-        "nprobe": search["nprobe"], "recall": search["recall"], "qps": NQ / median(search["seconds"]),
-    }  # fmt: skip
+def made_of(path: str) -> Record:
+    """Return what the vectors were grown from: "of", "real" (how many), "d", "nq", and "shares" of true neighbours that are real."""
+    found: Record = load(path)["set"]
+    return found
+
+
+def _of(record: Record, n: int) -> Record:
+    found: Record = record["searches"].get(str(n), {})
+    return found
+
+
+def _searched(one: Record, nq: int) -> Row:
+    row = {name: one[name] for name in ("nprobe", "rerank", "recall", "interval")}
+    return row | {"qps": nq / median(one["seconds"]), "single_us": 1e6 * one["single_s"]}
+
+
+def foresight(path: str) -> list[Row]:
+    """Return a row for each part of a build: "part", its seconds of processors for the largest, "foretold" and "measured".
+
+    "billion" are those of 10^9 vectors. What is foretold for the largest comes from sizes up to 10^6; without such, or
+    where the largest is no larger, there are no rows.
+    """
+    builds = rows(path)
+    if not builds or (n := builds[-1]["n"]) <= CHECK or sum(FIRST <= build["n"] <= CHECK for build in builds) < 2:
+        return []
+    sides = (foretold(builds, CHECK, n), builds[-1]["cpu"], foretold(builds, n, BILLION))
+    before, measured, billion = map(grouped, sides)
+    return [
+        {"part": name, "foretold": before[name], "measured": measured[name], "billion": billion[name]}
+        for name in before
+    ]
 
 
 def report(path: str) -> str:
-    """Return the sizes and their growth as Markdown."""
-    table = [
-        {
-            "vectors": f"{row['n']:,}", "cells": f"{row['n_inner']:,}", "training, s": f"{row['train_s']:.1f}",
-            "adding, s": f"{row['add_s']:.1f}", "MB": f"{row['bytes'] / 1e6:.1f}", "bytes/vector": f"{row['bytes_per_vector']:.1f}",
-            "adding, beyond index and chunk, MB": f"{row['add_extra_bytes'] / 1e6:.1f}", "nprobe": str(row["nprobe"]),
-            "recall@10": f"{row['recall']:.3f}", "queries/s": f"{row['qps']:,.0f}",
-        }
-        for row in rows(path)
-    ]  # fmt: skip
-    if not table:
+    """Return builds, searches, and what was foretold, as Markdown."""
+    found = rows(path)
+    if not found:
         return f"{path}: no size is measured yet"
-    found = growth(rows(path))
-    text = (
-        f"over the last decade training grows as n^{found['train_exponent']:.2f}, adding as n^{found['add_exponent']:.2f}; "
-        f"10^9 vectors: {found['least_s'] / 3600:,.1f} hours if both go on so, {found['most_s'] / 3600:,.1f} if training "
-        "grows as n and adding as n^1.5"
-        if found
-        else "two sizes within a decade are needed to say how the build grows"
-    )
-    return f"{markdown_table(table)}\n\n{text}"
+    builds = [
+        {"vectors": f"{row['n']:,}", "cells": f"{row['n_inner']:,}"}
+        | {f"{name}, CPU s": f"{value:.2f}" for name, value in grouped(row["cpu"]).items()}
+        | {
+            "wall, s": f"{row['built_s']:.1f}",
+            "MB": f"{row['bytes'] / 1e6:.0f}",
+            "beyond, MB": f"{row['extra'] / 1e6:.0f}",
+        }
+        for row in found
+    ]
+    searches = [
+        {
+            "vectors": f"{row['n']:,}", "nprobe": str(one["nprobe"]), "rerank": str(one["rerank"]),
+            "recall@10": f"{one['recall']:.3f} ± {one['interval']:.3f}", "queries/s": f"{one['qps']:,.0f}",
+            "one query, µs": f"{one['single_us']:,.0f}",
+        }
+        for row in found
+        for one in sorted(pareto(row["searches"], large=["recall", "qps"]), key=lambda one: one["recall"])
+    ]  # fmt: skip
+    ahead = [
+        {"part": row["part"], f"{found[-1]['n']:,} foretold, CPU s": f"{row['foretold']:,.1f}"}
+        | {"measured, CPU s": f"{row['measured']:,.1f}", "10^9, CPU hours": f"{row['billion'] / 3600:,.2f}"}
+        for row in foresight(path)
+    ]
+    return "\n\n".join(markdown_table(table) for table in (builds, searches, ahead) if table)

@@ -14,7 +14,7 @@ import numpy as np
 from mlpq.data.datasets import Dataset
 
 K = 10
-PEERS = ("hnswlib", "usearch", "scann")  # the extra `bench`
+PEERS = ("hnswlib", "usearch", "scann", "scalable-vs")  # the extra `bench`
 
 
 def levels(ds: Dataset) -> tuple[int, int]:

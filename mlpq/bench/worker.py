@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mlpq.bench.catalogue import Entry
 from mlpq.bench.child import Report, Shared, forget_peak, peak, resident
 from mlpq.bench.engines import KINDS
+from mlpq.bench.entries import Entry
 from mlpq.bench.setting import K
 from mlpq.judge.evaluate import recall_at_k
 

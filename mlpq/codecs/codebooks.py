@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import Array, Codes, FloatMatrix, Rows
-from mlpq._parallel import in_threads
+from mlpq._parallel import blocks, in_threads
 from mlpq.clustering import POINTS_PER_CENTROID, TwoLevelKMeans, sample
 from mlpq.codecs.pq import Array3, ProductQuantizer, squared_norms, unpack
 from mlpq.search.bounds import Floats
@@ -131,13 +131,13 @@ class Codebooks(Sequence[ProductQuantizer]):
 
     def encode(self, cells: Ids, x: FloatMatrix, centroids: FloatMatrix) -> Codes:
         """Return the packed codes (n, code_size) of what is left of x (n, d) in some cells (n,), less their centroids."""
-        codes = np.empty((len(cells), self.code_size), np.uint8)
+        codes, owners = np.empty((len(cells), self.code_size), np.uint8), self.of_cell[cells]
 
-        def encode(c: int) -> None:
-            rows = np.flatnonzero(cells == c)
-            codes[rows] = self[int(self.of_cell[c])].encode(Rows(x[rows] - centroids[c]))
+        def encode(rows: Ids) -> None:
+            codes[rows] = self[int(owners[rows[0]])].encode(Rows(x[rows] - centroids[cells[rows]]))
 
-        in_threads(encode, np.unique(cells).tolist())
+        own = [np.flatnonzero(owners == owner) for owner in np.unique(owners)]
+        in_threads(encode, [rows[part] for rows in own for part in blocks(len(rows), x.shape[1])])
         return codes
 
     def decode(self, cells: Ids, codes: Codes) -> FloatMatrix:
