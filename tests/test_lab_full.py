@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 import mlpq
 from mlpq import widgets
 from mlpq.data import named
-from tests.conftest import patient_page
+from tests.conftest import FullSet, patient_page
 from tests.kernel import page_of
 from tests.lab import MINUTES, chosen, report_of
 
@@ -43,14 +43,13 @@ def advised(page: Page, path: Path, target: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_is_advised_for_a_full_set_holds(
-    page: Page, full_folder: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Page, full_folder: Path, full_set: FullSet, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lines shown are run as they are where the file lies: recall is not below the interval stated."""
     if name == "wordnet" and not (full_folder / named.WORDNET).is_file():
         pytest.skip("needs the full WordNet in the folder that MLPQ_DATA_DIR names")
-    monkeypatch.setenv("MLPQ_DATA_DIR", str(full_folder))
     monkeypatch.chdir(tmp_path)
-    ds = mlpq.load_dataset(name)
+    ds = full_set(name)
     np.save("vectors.npy", ds.xb.astype(np.uint8 if name == "fashion-mnist" else np.float16))  # as they came
     advice = advised(page, tmp_path / "vectors.npy", TARGETS[name])
     assert advice["reached"]
