@@ -13,7 +13,7 @@ from mlpq import widgets
 from mlpq.data import named
 from tests.conftest import FullSet, patient_page
 from tests.kernel import page_of
-from tests.lab import MINUTES, chosen, report_of
+from tests.lab import MINUTES, built, chosen, report_of
 
 NQ = 2000  # queries
 TARGETS = {"fashion-mnist": 0.9, "wordnet": 0.45}  # with originals, and by codes alone
@@ -54,5 +54,5 @@ def test_what_is_advised_for_a_full_set_holds(
     advice = advised(page, tmp_path / "vectors.npy", TARGETS[name])
     assert advice["reached"]
     assert advice["asked"]["N"] == len(ds.xb)
-    exec(advice["lines"]["mlpq"], found := {"xq": ds.xq[:NQ]})
+    found = built(advice["lines"]["mlpq"], ds.xq[:NQ])
     assert mlpq.recall_at_k(found["I"], ds.gt[:NQ], 10) >= advice["best"]["low"]
