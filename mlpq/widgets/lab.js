@@ -83,7 +83,7 @@ const advice = (found, changed) => {
       + (asked.N > summary.rows ? `, and carried to ${fixed(asked.N, 0)} by how it changes from a quarter of these to all` : "")
       + `: expect ${best.low.toFixed(2)} to ${best.high.toFixed(2)}.`;
     out.replaceChildren(
-      make("p", {}, reached ? "" : `${why} The best within it: `,
+      make("p", {}, reached ? "" : `${found.done ? why : "No setting measured so far reaches it."} The best that fits: `,
         make("strong", {}, `m = ${m}, nbits = ${nbits}, PCA to ${dim}, nprobe = ${best.nprobe} of ${coarse.cells} cells${best.rerank > 1 ? `, ${best.reads} originals read` : ", no originals"}`),
         `. Recall@10 ${best.recall.toFixed(2)}, ${said(best.ram)} of RAM (${fixed(best.ram / asked.N, 1)} bytes a vector).${found.done ? "" : " More codes are being measured."}`),
       make("p", {}, rests),
