@@ -337,9 +337,8 @@ def test_it_was_quick_enough_when_measured() -> None:
     assert found["seconds"]["done"] <= 60
     assert found["seconds"]["first curve"] <= 10
     assert found["megabytes"] < 1000
-    assert found["longest task, ms"]["page"] < 100
-    assert [*record["cancelled"]] == [*MOMENTS]
-    assert max(record["cancelled"].values()) < 1
+    assert found["longest task, ms"] < 100
+    assert record["files"]["2 GB"]["seconds"]["cancelled"] < 1
 
 
 def test_nothing_serious_for_those_who_cannot_see_it(page: Page, lab: Locator, tmp_path: Path) -> None:
