@@ -77,7 +77,7 @@ def test_the_book_s_page_reads_samples_and_files(
             expect(lab).to_contain_text(words)
     assert max(tasks["page"]) < 100
     expect(lab.locator("pre").first).to_contain_text(f'xb = mlpq.load_dataset("{SAMPLES["images"]}").xb[:{ROWS}]')
-    x = vectors(3200, 25)
+    x = vectors(5000, 25)
     chosen(lab, written(tmp_path, "npy", x[:3000]))
     expect(lab).to_contain_text("3,000 rows of 25 numbers, float32")
     assert ended(lab).startswith("Done in")
