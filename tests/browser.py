@@ -73,17 +73,21 @@ def serious_violations(page: Page, *, within: str = "", **options: Any) -> list[
 
 
 @contextmanager
-def traced(browser: Browser, page: Page) -> Iterator[list[float]]:
-    """Note how long the tasks on a page's main thread take, in ms of the processor: what else is busy does not count.
+def traced(browser: Browser, page: Page) -> Iterator[dict[str, list[float]]]:
+    """Note how long tasks take on a page's main thread and in workers, in ms of the processor: what else is busy does not count.
 
-    The list that this gives is filled at the end; tasks of other pages that live in this time are in it, too.
+    The lists that this gives, "page" and "worker", are filled at the end; tasks of other pages that live in this time are in
+    them, too.
     """
-    tasks: list[float] = []
+    tasks: dict[str, list[float]] = {"page": [], "worker": []}
+    threads = {"CrRendererMain": "page", "DedicatedWorker thread": "worker"}
     browser.start_tracing(page=page, categories=["toplevel"])
     try:
         yield tasks
     finally:
         events = json.loads(browser.stop_tracing())["traceEvents"]
         names = {(one["pid"], one["tid"]): one["args"]["name"] for one in events if one["name"] == "thread_name"}
-        own = (one for one in events if names.get((one["pid"], one["tid"])) == "CrRendererMain")
-        tasks += (one["tdur"] / 1000 for one in own if one["name"].endswith("RunTask") and "tdur" in one)
+        for one in events:
+            where = threads.get(names.get((one["pid"], one["tid"]), ""))
+            if where and one["name"].endswith("RunTask") and "tdur" in one:
+                tasks[where].append(one["tdur"] / 1000)

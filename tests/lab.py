@@ -31,6 +31,29 @@ from tests.kernel import page_of
 
 MINUTES = 3  # that a measurement may take on a busy machine
 N, D = 20_000, 128
+MOMENTS = (
+    "Reading",
+    "Finding the principal axes",
+    "Turning",
+    "Comparing each query",
+    "Placing",
+    "Codes of 8 bytes, 8",
+    "Codes of 16 bytes, 8",
+)
+
+CANCEL = """(lab, moment) => {
+    const status = lab.querySelector(".status");
+    window.cancelled = new Promise((resolve) => {
+        const watcher = new MutationObserver(() => {
+            if (status.textContent.startsWith("Done")) resolve(`${moment} never came`);
+            if (!status.textContent.startsWith(moment)) return;
+            watcher.disconnect();
+            [...lab.querySelectorAll("button")].find((button) => button.textContent === "Cancel").click();
+            resolve(status.textContent);
+        });
+        watcher.observe(status, { childList: true });
+    });
+}"""
 
 
 def vectors(n: int, d: int, dtype: str = "<f4") -> np.ndarray:
@@ -72,6 +95,16 @@ def report_of(page: Page) -> dict[str, Any]:
     return dict(json.loads(Path(download.value.path()).read_text()))
 
 
+QUERIES = "xq = xb[:5]  # here your queries, a row each"
+
+
+def built(lines: str, xq: np.ndarray, **given: Any) -> dict[str, Any]:
+    """Run lines that the Lab shows where they are, with queries in the place of those; return what they leave."""
+    assert QUERIES in lines
+    exec(lines.replace(QUERIES, ""), found := {"xq": xq} | given)
+    return found
+
+
 def largest(browser: Browser) -> int:
     """Return the most memory in bytes that any process of a page held at once, by Linux."""
     session = browser.new_browser_cdp_session()
@@ -96,10 +129,10 @@ def whole(browser: Browser, page: Page, path: Path) -> dict[str, Any]:
         raise RuntimeError(said)
     seconds = {"read": read, "first curve": first, "done": done}
     row = {"seconds": {name: round(value, 1) for name, value in seconds.items()}}
-    return row | {"megabytes": round(largest(browser) / 1e6), "longest task, ms": round(max(tasks), 1)}
+    return row | {"megabytes": round(largest(browser) / 1e6), "longest task, ms": round(max(tasks["page"]), 1)}
 
 
-def cancelled(page: Page, path: Path) -> dict[str, Any]:
+def stopped(page: Page, path: Path) -> dict[str, Any]:
     """Measure how long a large file takes to read, and the Lab to cancel."""
     lab = page.locator(".lab")
     start = time.monotonic()
@@ -116,6 +149,17 @@ def cancelled(page: Page, path: Path) -> dict[str, Any]:
     return {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
 
 
+def cancelled(lab: Locator, path: Path, moment: str) -> tuple[str, float]:
+    """Give the Lab a file, and press Cancel when it says what it does; return what it says then, and when the worker is gone."""
+    lab.evaluate(CANCEL, moment)
+    chosen(lab, path)
+    said = lab.page.evaluate("window.cancelled")
+    start = time.monotonic()
+    while lab.page.workers:
+        lab.page.wait_for_timeout(5)
+    return str(said), time.monotonic() - start
+
+
 def main(arguments: list[str]) -> None:
     """Measure, and write the file."""
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
@@ -127,7 +171,7 @@ def main(arguments: list[str]) -> None:
         page.goto(page_file.as_uri())
         found = {
             f"{N} x {D}": whole(browser, page, folder / "vectors.npy"),
-            "2 GB": cancelled(page, sparse(folder / "sparse.fbin")),
+            "2 GB": stopped(page, sparse(folder / "sparse.fbin")),
         }
         version = browser.version
     machine = circumstances(load_dataset("fashion-mnist-20k"), 1)["machine"]

@@ -14,10 +14,11 @@ import mlpq
 from mlpq import widgets
 from mlpq.bench import sample
 from mlpq.widgets import base
+from mlpq.widgets.lab import ROWS, SAMPLES
 from tests.browser import Watched, serious_violations, traced
 from tests.conftest import NARROW, ROOT, patient_page
 from tests.kernel import page_of
-from tests.lab import MINUTES, chosen, ended, report_of, sparse, vectors
+from tests.lab import MINUTES, MOMENTS, built, cancelled, chosen, ended, report_of, sparse, vectors
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,15 @@ def written(folder: Path, suffix: str, x: np.ndarray) -> Path:
 
 @pytest.mark.parametrize("online", [True, False])
 def test_the_book_s_page_reads_samples_and_files(
-    browser: Browser, page: Page, html: Path, address: str, tmp_path: Path, online: bool
+    browser: Browser,
+    page: Page,
+    html: Path,
+    address: str,
+    tmp_path: Path,
+    online: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Over http and from disk; and what is advised for a file holds, built where the file lies by the lines shown."""
     home = address if online else html.as_uri()
     watched = Watched(page, home)
     page.goto(f"{home.rstrip('/')}/book/lab.html")
@@ -67,12 +75,20 @@ def test_the_book_s_page_reads_samples_and_files(
         for name, words in (("texts", "5,000 rows of 384"), ("images", "5,000 rows of 784")):
             page.locator(f"[data-sample={name}]").click()
             expect(lab).to_contain_text(words)
-    assert max(tasks) < 100
-    chosen(lab, written(tmp_path, "npy", vectors(1000, 25)))
-    expect(lab).to_contain_text("1,000 rows of 25 numbers, float32")
+    assert max(tasks["page"]) < 100
+    expect(lab.locator("pre").first).to_contain_text(f'xb = mlpq.load_dataset("{SAMPLES["images"]}").xb[:{ROWS}]')
+    x = vectors(5000, 25)
+    chosen(lab, written(tmp_path, "npy", x[:3000]))
+    expect(lab).to_contain_text("3,000 rows of 25 numbers, float32")
     assert ended(lab).startswith("Done in")
     expect(lab.get_by_text("What to build")).to_be_visible()
+    advice = report_of(page)["advice"]
+    assert advice["reached"]
     assert watched.problems == []
+    monkeypatch.chdir(tmp_path)
+    found = built(advice["lines"]["mlpq"], x[3000:])
+    gt = mlpq.ground_truth(x[:3000], x[3000:], 10)[1]
+    assert mlpq.recall_at_k(found["I"], gt, 10) >= advice["best"]["low"]
 
 
 FORMATS = [
@@ -187,8 +203,14 @@ def report(
 
 def test_nothing_is_sent_and_the_page_stays_awake(report: dict[str, Any]) -> None:
     assert report["problems"] == []
-    assert len(report["tasks"]) > 100
-    assert max(report["tasks"]) < 100
+    assert len(report["tasks"]["page"]) > 100
+    assert max(report["tasks"]["page"]) < 100
+
+
+def test_the_worker_listens_all_the_time(report: dict[str, Any]) -> None:
+    """Reading, turning, truth, training, measuring: no task is so long that Cancel would not end the worker within a second."""
+    assert len(report["tasks"]["worker"]) > 20
+    assert max(report["tasks"]["worker"]) < 500
 
 
 def test_the_report_is_a_page_of_its_own(report: dict[str, Any], page: Page, tmp_path: Path) -> None:
@@ -221,14 +243,13 @@ def test_what_is_advised_holds(report: dict[str, Any]) -> None:
     advice, coarse, x = report["advice"], report["coarse"], report["xb"]
     best = advice["best"]
     xb, xq = x[coarse["rows"]["base"]], x[coarse["rows"]["queries"]]
-    given: dict[str, Any] = {"np": np}
     lines = (
         advice["lines"]["mlpq"]
         .replace('index = mlpq.MultiLevelPQ.load("index.h5", mmap=True)', "")
         .replace('index.save("index.h5")', "")
     )
     lines = "\n".join(line for line in lines.splitlines() if "texts.npy" not in line)
-    exec(lines, given | {"xb": xb, "xq": xq}, found := {})
+    found = built(lines, xq, xb=xb, np=np)
     gt = mlpq.ground_truth(xb, xq, 10, metric=coarse["metric"])[1]
     assert mlpq.recall_at_k(found["I"], gt, 10) >= best["low"] - 0.02
     parts = {name: size for name, size in found["index"].memory().items() if name != "originals"}
@@ -299,14 +320,14 @@ def test_lines_are_copied(page: Page, lab: Locator, tmp_path: Path, granted: boo
         assert page.evaluate("getSelection().toString()") == lines
 
 
-def test_cancel_stops_at_once_and_keeps_what_was_found(page: Page, lab: Locator, tmp_path: Path) -> None:
-    chosen(lab, written(tmp_path, "npy", vectors(3000, 25)))
-    expect(lab.locator("figure").first).to_be_visible()
-    (worker,) = page.workers
-    with worker.expect_event("close"):
-        lab.get_by_role("button", name="Cancel").click()
-    expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
-    expect(lab.locator("figure").first).to_be_visible()
+@pytest.mark.parametrize(("moment", "figures"), [*zip(MOMENTS, (0, 0, 0, 0, 0, 1, 4), strict=True)])
+def test_cancel_ends_the_worker_and_keeps_what_was_found(
+    lab: Locator, tmp_path: Path, moment: str, figures: int
+) -> None:
+    said, _ = cancelled(lab, written(tmp_path, "npy", vectors(3000, 40)), moment)
+    assert said == "Cancelled. What was measured so far stays."
+    expect(lab.locator("figure")).to_have_count(figures)
+    expect(lab.locator(".status")).to_have_text(said)
 
 
 def test_it_was_quick_enough_when_measured() -> None:

@@ -1,4 +1,6 @@
 // Learning in the page: k-means as Faiss does it, and the codebooks of a product quantizer. The same seed gives the same result.
+// What takes long goes block by block, and waits for `progress(share)` between them: a worker that has a pause there hears that
+// it is to end.
 import { assign, checked, quantizer, refuse, take, whole } from "./engine.js";
 
 // Random numbers from 0 to below 1, the same for the same seed: steps of 2^32 / golden ratio through the finalizer of
@@ -43,9 +45,44 @@ const split = (centroids, d, sizes, n, draw) => {
   }
 };
 
+// Rows of a block: so many products with k columns of d numbers take some 20 ms.
+const PRODUCTS = 2e7;
+// Calls work(from, to) for one block of n rows after the other, each of which has `cost` products a row.
+export const inBlocks = async (n, cost, progress, work) => {
+  const size = 4 * Math.max(1, Math.floor(PRODUCTS / cost / 4));
+  for (let from = 0; from < n; from += size) {
+    work(from, Math.min(n, from + size));
+    await progress(Math.min(1, (from + size) / n));
+  }
+};
+
+// The nearest of k centroids for each row, as `assign` finds them.
+export const assigned = async (x, d, centroids, progress) => {
+  const n = x.length / d;
+  const [labels, distances] = [new Int32Array(n), new Float64Array(n)];
+  await inBlocks(n, centroids.length, progress, (from, to) => {
+    const found = assign(x.subarray(from * d, to * d), d, centroids);
+    labels.set(found.labels, from);
+    distances.set(found.distances, from);
+  });
+  return { labels, distances };
+};
+
+// The means of the rows with each label, and how many those are.
+const means = (rows, d, labels, k) => {
+  const [sums, sizes] = [new Float64Array(k * d), new Int32Array(k)];
+  for (let i = 0, from = 0; i < labels.length; i++) {
+    sizes[labels[i]]++;
+    for (let j = 0, at = labels[i] * d; j < d; j++, at++, from++) sums[at] += rows[from];
+  }
+  return { centroids: Float32Array.from(sums, (sum, at) => sum / (sizes[Math.floor(at / d)] || 1)), sizes };
+};
+
+const quiet = () => {};
+
 // Lloyd's k-means from k rows drawn at random, on at most 256 rows for each centroid, as Faiss does it (Lloyd 1982).
 // Returns centroids (k, d), and the sum of squared distances that each iteration began with.
-export const kmeans = (x, d, k, { niter = 20, seed = 0 } = {}) => {
+export const kmeans = async (x, d, k, { niter = 20, seed = 0, progress = quiet } = {}) => {
   const all = checked(x, d);
   whole(k, "k", 1);
   if (k > all) refuse(`x must hold at least as many rows as clusters (${k}); got ${all}`);
@@ -55,28 +92,25 @@ export const kmeans = (x, d, k, { niter = 20, seed = 0 } = {}) => {
   let centroids = rows.slice(0, k * d);
   const inertia = [];
   for (let iteration = 0; iteration < niter && n > k; iteration++) {
-    const { labels, distances } = assign(rows, d, centroids);
-    const [sums, sizes] = [new Float64Array(k * d), new Int32Array(k)];
-    labels.forEach((c, i) => {
-      sizes[c]++;
-      for (let j = 0; j < d; j++) sums[c * d + j] += rows[i * d + j];
-    });
-    centroids = Float32Array.from(sums, (sum, at) => sum / (sizes[Math.floor(at / d)] || 1));
-    split(centroids, d, sizes, n, draw);
+    const { labels, distances } = await assigned(rows, d, centroids, (share) => progress((iteration + share) / niter));
+    const next = means(rows, d, labels, k);
+    split(next.centroids, d, next.sizes, n, draw);
+    ({ centroids } = next);
     inertia.push(distances.reduce((sum, distance) => sum + distance, 0));
   }
   return { centroids, inertia };
 };
 
 // Learns the codebooks by k-means in each sub-space.
-export const train = (x, d, m, nbits, { niter = 25, seed = 0 } = {}) => {
+export const train = async (x, d, m, nbits, { niter = 25, seed = 0, progress = quiet } = {}) => {
   const pq = quantizer(d, m, nbits);
   const numbers = sample(checked(x, d), 256 * pq.ksub, seed);
   if (numbers.length < pq.ksub) refuse(`x must hold at least 2^nbits = ${pq.ksub} rows; got ${numbers.length}`);
   pq.codebooks = new Float32Array(pq.ksub * d);
   for (let j = 0; j < m; j++) {
     const part = take(x, d, numbers, j * pq.dsub, (j + 1) * pq.dsub);
-    pq.codebooks.set(kmeans(part, pq.dsub, pq.ksub, { niter, seed }).centroids, j * pq.ksub * pq.dsub);
+    const { centroids } = await kmeans(part, pq.dsub, pq.ksub, { niter, seed, progress: (share) => progress((j + share) / m) });
+    pq.codebooks.set(centroids, j * pq.ksub * pq.dsub);
   }
   return pq;
 };

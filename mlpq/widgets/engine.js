@@ -3,8 +3,8 @@
 // array; x holds n = x.length / d of them. Sums are those of numbers of 64 bits, results are stored in 32 where Python stores
 // float32. Of what is equally near the smaller number comes first. Bad input is a RangeError that says what is wrong.
 //
-//   const pq = train(x, d, 8, 8);                       codebooks for 8 sub-vectors of 8 bits
-//   const { centroids } = kmeans(x, d, 100);            cells
+//   const pq = await train(x, d, 8, 8);                 codebooks for 8 sub-vectors of 8 bits
+//   const { centroids } = await kmeans(x, d, 100);      cells
 //   const index = build(x, pq, { centroids });          codes, cell by cell
 //   const { ids, distances } = search(index, q, 10, { nprobe: 4 });
 
@@ -47,20 +47,56 @@ export const unit = (x, d) => {
   return scaled;
 };
 
-// On other axes: (x - mean) axes, with axes (d, dim) row by row. And back: y axes^T + mean.
+// Rows (k, d) side by side, as columns to multiply by: (d, k) in float64, with rows of zeros where d is no multiple of 4.
+export const beside = (rows, d) => {
+  const k = rows.length / d;
+  const columns = new Float64Array(4 * Math.ceil(d / 4) * k);
+  for (let c = 0, from = 0; c < k; c++) for (let j = 0; j < d; j++, from++) columns[j * k + c] = rows[from];
+  return columns;
+};
+
+// What k columns (d, k) make of each row of x, less the mean: each(i, sums, at) finds the products of row i, on top of `start`
+// (k), from `at` in sums. Four rows meet all columns at a time, four dimensions at once, which is what a browser's compiler is
+// quick at.
+export const multiply = (x, { columns, k, start = new Float64Array(k), mean }, each) => {
+  const d = mean.length;
+  const [n, wide] = [x.length / d, columns.length / k];
+  const [rows, sums] = [new Float64Array(4 * wide), new Float64Array(4 * k)];
+  for (let i = 0; i < n; i += 4) {
+    const count = Math.min(4, n - i);
+    for (let r = 0, at = i * d; r < count; r++) for (let j = 0; j < d; j++, at++) rows[r * wide + j] = x[at] - mean[j];
+    for (let r = 0; r < 4; r++) sums.set(start, r * k);
+    for (let j = 0; j < wide; j += 4) addFour(rows, wide, j, columns, k, sums);
+    for (let r = 0; r < count; r++) each(i + r, sums, r * k);
+  }
+};
+const addFour = (rows, wide, j, columns, k, sums) => { // written out: what takes an array apart is slow here
+  const [a, b, c, e] = [j, j + wide, j + 2 * wide, j + 3 * wide];
+  const [a0, a1, a2, a3] = [rows[a], rows[a + 1], rows[a + 2], rows[a + 3]];
+  const [b0, b1, b2, b3] = [rows[b], rows[b + 1], rows[b + 2], rows[b + 3]];
+  const [c0, c1, c2, c3] = [rows[c], rows[c + 1], rows[c + 2], rows[c + 3]];
+  const [e0, e1, e2, e3] = [rows[e], rows[e + 1], rows[e + 2], rows[e + 3]];
+  for (let to = 0, at = j * k; to < k; to++, at++) {
+    const y0 = columns[at];
+    const y1 = columns[at + k];
+    const y2 = columns[at + 2 * k];
+    const y3 = columns[at + 3 * k];
+    sums[to] += a0 * y0 + a1 * y1 + a2 * y2 + a3 * y3;
+    sums[to + k] += b0 * y0 + b1 * y1 + b2 * y2 + b3 * y3;
+    sums[to + 2 * k] += c0 * y0 + c1 * y1 + c2 * y2 + c3 * y3;
+    sums[to + 3 * k] += e0 * y0 + e1 * y1 + e2 * y2 + e3 * y3;
+  }
+};
+
+// On other axes: (x - mean) axes, with axes (d, dim) row by row, which need no copy in float64 where four divide d. And back:
+// y axes^T + mean.
 export const turn = (x, { mean, axes }) => {
   const [d, dim] = [mean.length, axes.length / mean.length];
-  const n = checked(x, d);
-  const turned = new Float32Array(n * dim);
-  const sums = new Float64Array(dim);
-  for (let i = 0; i < n; i++) {
-    sums.fill(0);
-    for (let j = 0; j < d; j++) {
-      const value = x[i * d + j] - mean[j];
-      if (value !== 0) for (let c = 0; c < dim; c++) sums[c] += value * axes[j * dim + c];
-    }
-    turned.set(sums, i * dim);
-  }
+  const turned = new Float32Array(checked(x, d) * dim);
+  const fits = axes instanceof Float64Array && d % 4 === 0;
+  const columns = fits ? axes : new Float64Array(4 * Math.ceil(d / 4) * dim);
+  if (!fits) columns.set(axes);
+  multiply(x, { columns, k: dim, mean }, (i, sums, at) => turned.set(sums.subarray(at, at + dim), i * dim));
   return turned;
 };
 export const turnBack = (y, { mean, axes }) => {
@@ -87,38 +123,23 @@ export const squared = (x, i, y, c, d, bound = Infinity) => {
   return sum;
 };
 
-// The nearest of k centroids for each row of x: labels, and squared distances. All k are summed side by side, four dimensions
-// at a time, which is what a browser's compiler is quick at.
+// The nearest of k centroids for each row of x: labels, and squared distances. Nearest is where x c - |c|^2 / 2 is largest, which is
+// taken about the mean of the centroids: where all are nearly equal, their differences keep their digits.
 export const assign = (x, d, centroids) => {
-  const [n, k, wide] = [x.length / d, centroids.length / d, 4 * Math.ceil(d / 4)];
+  const [n, k] = [x.length / d, centroids.length / d];
   const [labels, distances] = [new Int32Array(n), new Float64Array(n)];
-  const columns = new Float32Array(wide * k); // zeros where d is no multiple of 4
-  centroids.forEach((value, at) => { columns[(at % d) * k + Math.floor(at / d)] = value; });
-  const [row, sums] = [new Float64Array(wide), new Float64Array(k)];
-  for (let i = 0; i < n; i++) {
-    row.set(x.subarray(i * d, (i + 1) * d));
-    sums.fill(0);
-    for (let j = 0; j < d; j += 4) addFour(row, j, columns, sums);
-    let label = 0;
-    for (let c = 1; c < k; c++) if (sums[c] < sums[label]) label = c;
-    labels[i] = label;
-    distances[i] = sums[label];
-  }
+  const mean = new Float64Array(d);
+  for (let at = 0; at < k * d; at++) mean[at % d] += centroids[at] / k;
+  const moved = Float64Array.from(centroids, (value, at) => value - mean[at % d]);
+  const zero = new Float64Array(d);
+  const start = Float64Array.from({ length: k }, (_, c) => -squared(moved, c, zero, 0, d) / 2);
+  multiply(x, { columns: beside(moved, d), k, start, mean }, (i, sums, at) => {
+    let best = at;
+    for (let c = at + 1; c < at + k; c++) if (sums[c] > sums[best]) best = c;
+    labels[i] = best - at;
+    distances[i] = squared(x, i, centroids, best - at, d);
+  });
   return { labels, distances };
-};
-const addFour = (row, j, columns, sums) => { // written out: what takes an array apart is slow here
-  const k = sums.length;
-  const x0 = row[j];
-  const x1 = row[j + 1];
-  const x2 = row[j + 2];
-  const x3 = row[j + 3];
-  for (let c = 0, at0 = j * k, at1 = at0 + k, at2 = at1 + k, at3 = at2 + k; c < k; c++, at0++, at1++, at2++, at3++) {
-    const d0 = x0 - columns[at0];
-    const d1 = x1 - columns[at1];
-    const d2 = x2 - columns[at2];
-    const d3 = x3 - columns[at3];
-    sums[c] = sums[c] + d0 * d0 + d1 * d1 + d2 * d2 + d3 * d3;
-  }
 };
 
 // A product quantizer with these codebooks, (m, 2^nbits, d / m) in one array (Jégou, Douze & Schmid 2011).
@@ -141,16 +162,16 @@ export const encode = (pq, x) => {
   const numbers = Int32Array.from({ length: n }, (_, i) => i);
   for (let j = 0; j < pq.m; j++) {
     const { labels } = assign(take(x, pq.d, numbers, j * pq.dsub, (j + 1) * pq.dsub), pq.dsub, book(pq, j));
-    labels.forEach((label, i) => { codes[i * pq.m + j] = label; });
+    for (let i = 0; i < n; i++) codes[i * pq.m + j] = labels[i];
   }
   return codes;
 };
 export const decode = ({ m, ksub, dsub, codebooks }, codes) => {
   const x = new Float32Array(codes.length * dsub);
-  codes.forEach((code, at) => {
-    const start = ((at % m) * ksub + code) * dsub;
-    x.set(codebooks.subarray(start, start + dsub), at * dsub);
-  });
+  for (let at = 0, to = 0; at < codes.length; at++) {
+    const start = ((at % m) * ksub + codes[at]) * dsub;
+    for (let j = start; j < start + dsub; j++, to++) x[to] = codebooks[j];
+  }
   return x;
 };
 

@@ -62,30 +62,33 @@ export const advise = (coarse, codes, { N, ram, target }) => {
   return { best: most, reached: false, why };
 };
 
-// Python lines that build the index of the file `name` and search it: { mlpq, faiss }.
-export const python = ({ d, cells, metric }, { code: { m, nbits, dim }, nprobe, rerank }, name, N) => {
-  const plain = name.endsWith(".npy");
-  const xb = plain ? `xb = np.load("${name}").astype(np.float32)` : `xb = mlpq.load_dataset("${name}").xb  # without some rows, held out as queries`;
+// Python lines that build the index of the file `name`, or of `given`, which Python knows, and search it: { mlpq, faiss }.
+export const python = ({ d, cells, metric }, { code: { m, nbits, dim }, nprobe, rerank }, name, N, given) => {
+  const plain = !given && name.endsWith(".npy");
+  const file = JSON.stringify(name);
+  const held = given ?? `mlpq.load_dataset(${file}).xb  # without some rows, held out as queries`;
+  const xb = `xb = ${plain ? `np.load(${file}).astype(np.float32)` : held}`;
+  const xq = "xq = xb[:5]  # here your queries, a row each";
   const most = Math.min(N, Math.max(65_536, 256 * cells));
   const some = most < N ? `xb[::${Math.floor(N / most)}]` : "xb";
   const kept = rerank > 1;
   const lines = (...all) => all.filter((line) => line !== null).join("\n");
   const ours = lines(
-    "import mlpq", plain ? "import numpy as np" : null, "", xb, "",
+    "import mlpq", plain ? "import numpy as np" : null, "", xb, xq, "",
     "index = mlpq.MultiLevelPQ(",
     `    ${d}, n_inner=${cells}, n_outer=${outer(cells)}, metric="${metric}", pca_dim=${dim}, m=${m}, nbits=${nbits},`,
     kept ? "    keep_originals=True," : null, ")",
     `index.train(${some}).add(xb)`,
     kept ? 'index.save("index.h5")' : null, kept ? 'index = mlpq.MultiLevelPQ.load("index.h5", mmap=True)  # originals stay on the disk' : null,
-    `D, I = index.search(xq, k=${K}, nprobe=${nprobe}${kept ? `, rerank=${rerank}` : ""})  # xq: your queries, a row each`,
+    `D, I = index.search(xq, k=${K}, nprobe=${nprobe}${kept ? `, rerank=${rerank}` : ""})`,
   );
   const faiss = lines(
-    "import faiss", plain ? "import numpy as np" : "import mlpq", "", xb,
-    metric === "cosine" ? "faiss.normalize_L2(xb)  # and xq" : null, "",
+    "import faiss", plain ? "import numpy as np" : "import mlpq", "", xb, xq,
+    ...(metric === "cosine" ? ["faiss.normalize_L2(xb)", "faiss.normalize_L2(xq)"] : []), "",
     `index = faiss.index_factory(${d}, "PCAR${dim},IVF${cells},PQ${m}x${nbits}${kept ? ",RFlat" : ""}")`,
     `index.train(${some})`, "index.add(xb)", `faiss.try_extract_index_ivf(index).nprobe = ${nprobe}`,
     kept ? `index.k_factor = ${rerank}  # the originals are in RAM` : null,
-    `D, I = index.search(xq, ${K})  # xq: your queries, a row each`,
+    `D, I = index.search(xq, ${K})`,
   );
   return { mlpq: ours, faiss };
 };

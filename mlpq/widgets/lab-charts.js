@@ -2,7 +2,7 @@
 import { entry, frame, make } from "./shared.js";
 
 const COLORS = ["c0", "c1", "c2", "c3", "c4", "c5"];
-const DASHES = ["none", "5 3", "1.5 3"];
+const DASHES = ["none", "5 3", "1.5 3", "8 2 2 2", "12 3"];
 
 // Lines over a logarithmic x: series are { name, points: [[x, y], ...], color, dash }. Its words stand for it where it is not seen.
 const plotted = (svg, label, series, words, narrow, marks = [1, 2, 5, 10, 20, 50, 100, 200, 500]) => {
@@ -51,13 +51,13 @@ export const byBytes = ({ nprobes }, codes, p, narrow) => {
     { name: "8 bits, 50 originals read", points: of(8, five), color: 0, dash: 1 },
     { name: "4 bits, 50 originals read", points: of(4, five), color: 1, dash: 1 },
   ].filter(({ points }) => points.length);
-  return chart(`Recall@10 against bytes of a code, nprobe ${nprobes[p]}`, "bytes", series, narrow, codes.map(({ size }) => size));
+  return chart(`Recall@10 against bytes of a code, nprobe ${nprobes[p]}`, "bytes", series, narrow, [...new Set(codes.map(({ size }) => size))]);
 };
 
 // What more originals bring back.
 export const originals = (codes, p, narrow) => {
   const series = codes.filter(({ nbits }) => nbits === 8).map(({ size, found, reranks }, i) => (
-    { name: `${size} bytes`, points: reranks.map((r, at) => [10 * r, found[p][at][0]]), color: i % 6, dash: i % 3 }));
+    { name: `${size} bytes`, points: reranks.map((r, at) => [10 * r, found[p][at][0]]), color: i, dash: i }));
   return chart("Recall@10 against originals read (10: codes alone)", "candidates", series, narrow);
 };
 

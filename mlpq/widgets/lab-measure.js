@@ -1,8 +1,9 @@
 // What the Lab measures, on rows of d numbers in one array: what looks wrong in them, the true neighbours, and cells and codes
 // after PCA, as in mlpq. For a code the rank of each true neighbour is found once; from the ranks come recall by codes alone and after
-// reading any number of originals, for every nprobe. Nothing here knows of the page.
-import { assign, decode, encode, exact, smallest, squared } from "./engine.js";
-import { train } from "./engine-train.js";
+// reading any number of originals, for every nprobe. Nothing here knows of the page; what takes long waits for `progress` between
+// its blocks.
+import { beside, decode, encode, exact, multiply, smallest, squared } from "./engine.js";
+import { assigned, inBlocks, train } from "./engine-train.js";
 import { deal, dot } from "./lab-pca.js";
 import { odds } from "./numbers.js";
 
@@ -10,15 +11,17 @@ export const K = 10;
 export const [PARTS, NEAR] = [4, 5]; // quarters of the rows, each with its own NEAR true nearest: how recall changes with n
 export const NPROBES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 const [ROWS, NITER] = [10_000, 8]; // that train a code
+const ROUNDED = 1e-5; // of a squared length: what components in float32 may be wrong by, and more
 
 // What is to be known of rows before they are used: { kept, nan, zero, equal, length, spread, largest, off }. `kept` are the
 // rows that are finite; shares are of these: `length` and `spread` are mean and standard deviation of their lengths,
 // `largest` the share of the variance in one place, `off` the share of the squared length in the mean.
-export const audit = (x, d) => {
+export const audit = async (x, d, progress) => {
   const [kept, seen, lengths] = [[], new Map(), []];
   const [mean, second] = [new Float64Array(d), new Float64Array(d)];
   let [zero, equal] = [0, 0];
   for (let i = 0; i < x.length / d; i++) {
+    if (i % 64 === 0) await progress((i * d) / x.length);
     const row = x.subarray(i * d, (i + 1) * d);
     const length = Math.sqrt(dot(row, 0, row, 0, d));
     if (!Number.isFinite(length)) continue;
@@ -51,33 +54,46 @@ export const audit = (x, d) => {
 // Where each part of n rows begins, and where the last one ends.
 export const starts = (n) => Array.from({ length: PARTS + 1 }, (_, part) => Math.floor((part * n) / PARTS));
 
-// The true nearest of each query, nearest first: K among all rows of xb, and NEAR in each part, one part after the other.
-export const truths = (xb, xq, d, progress) => {
-  const [nq, ends] = [xq.length / d, starts(xb.length / d)];
+// The true nearest of each query, nearest first: K among all rows of xb, and NEAR in each part, one part after the other. By their
+// components yb and yq (., dims) rows are never further apart than they are: products of these, with all queries at once, say which rows
+// may be near. Of those the distances are summed.
+export const truths = async (xb, xq, d, { yb, yq, dims }, progress) => {
+  const [nq, ends, zero] = [xq.length / d, starts(xb.length / d), new Float64Array(dims)];
   const [all, near] = [new Int32Array(nq * K), new Int32Array(nq * PARTS * NEAR)];
-  for (let q = 0; q < nq; q++) {
-    const best = smallest(K);
-    for (let part = 0; part < PARTS; part++) {
-      const own = smallest(K);
-      for (let i = ends[part]; i < ends[part + 1]; i++) {
-        const distance = squared(xb, i, xq, q, d, own.bound);
-        if (distance < own.bound) own.offer(i, distance);
-      }
-      own.ids.forEach((id, i) => best.offer(id, own.distances[i]));
-      near.set(own.ids.slice(0, NEAR), (q * PARTS + part) * NEAR);
-    }
-    all.set(best.ids, q * K);
-    progress(q / nq);
+  const lengths = Float64Array.from({ length: nq }, (_, q) => dot(yq, q, yq, q, dims));
+  const side = { columns: beside(yq, dims), k: nq, start: lengths.map((length) => -length / 2), mean: zero };
+  const best = Array.from({ length: nq }, () => smallest(K));
+  for (let part = 0; part < PARTS; part++) {
+    const own = Array.from({ length: nq }, () => smallest(K));
+    const bounds = new Float64Array(nq).fill(Infinity);
+    await inBlocks(ends[part + 1] - ends[part], nq * dims, (share) => progress((part + share) / PARTS), (from, to) => {
+      const first = ends[part] + from;
+      multiply(yb.subarray(first * dims, (ends[part] + to) * dims), side, (i, sums, at) => {
+        const row = first + i;
+        const length = dot(yb, row, yb, row, dims);
+        for (let q = 0; q < nq; q++) {
+          if (length - 2 * sums[at + q] > bounds[q] + ROUNDED * (length + lengths[q])) continue;
+          const distance = squared(xb, row, xq, q, d, bounds[q]);
+          if (distance < bounds[q]) own[q].offer(row, distance);
+          bounds[q] = own[q].bound;
+        }
+      });
+    });
+    own.forEach(({ ids, distances }, q) => {
+      ids.forEach((id, i) => best[q].offer(id, distances[i]));
+      near.set(ids.slice(0, NEAR), (q * PARTS + part) * NEAR);
+    });
   }
+  best.forEach(({ ids }, q) => all.set(ids, q * K));
   return { all, near };
 };
 
 // The cells: which holds each row, and in which order each query visits them: order[q * cells + c] is the turn of cell c.
-export const visits = (xb, xq, d, centroids) => {
+export const visits = async (xb, xq, d, centroids, progress) => {
   const cells = centroids.length / d;
   const order = new Int32Array((xq.length / d) * cells);
   exact(centroids, xq, d, cells).forEach((c, at) => { order[at - (at % cells) + c] = at % cells; });
-  return { cells, labels: assign(xb, d, centroids).labels, order };
+  return { cells, labels: (await assigned(xb, d, centroids, progress)).labels, order };
 };
 
 // The share of the true neighbours that lie in the first nprobe cells, for each nprobe.
@@ -90,21 +106,20 @@ export const inSight = ({ cells, labels, order }, truth, nprobes) => {
 const dealt = (y, dims, dim, m, variances) => {
   const places = deal(variances.slice(0, dim), m);
   const out = new Float32Array((y.length / dims) * dim);
-  for (let i = 0; i < out.length; i++) out[i] = y[Math.floor(i / dim) * dims + places[i % dim]];
+  for (let from = 0, to = 0; from < y.length; from += dims) for (let j = 0; j < dim; j++, to++) out[to] = y[from + places[j]];
   return out;
 };
 
 // Codes of residuals, and what it takes to search in them. `own` is |b|^2 + 2 c b of the decoded residual b in cell c.
-const coded = ({ dims, variances, ...data }, { m, nbits, dim }, progress) => {
+const coded = async ({ dims, variances, ...data }, { m, nbits, dim }, progress) => {
   const [y, q, centroids] = [data.yb, data.yq, data.centroids].map((one) => dealt(one, dims, dim, m, variances));
-  const { cells, labels, order } = visits(y, q, dim, centroids);
+  const part = (from, to) => (share) => progress(from + (to - from) * share);
+  const { cells, labels, order } = await visits(y, q, dim, centroids, part(0, 0.1));
   const rest = y.slice();
   labels.forEach((cell, i) => { for (let j = 0; j < dim; j++) rest[i * dim + j] -= centroids[cell * dim + j]; });
-  progress(0.1);
-  const pq = train(rest.subarray(0, ROWS * dim), dim, m, nbits, { niter: NITER });
-  progress(0.6);
-  const codes = encode(pq, rest);
-  progress(0.7);
+  const pq = await train(rest.subarray(0, ROWS * dim), dim, m, nbits, { niter: NITER, progress: part(0.1, 0.6) });
+  const codes = new Uint8Array(labels.length * m);
+  await inBlocks(labels.length, pq.ksub * dim, part(0.6, 0.7), (from, to) => codes.set(encode(pq, rest.subarray(from * dim, to * dim)), from * m));
   const decoded = decode(pq, codes);
   const own = Float64Array.from(labels, (cell, i) => dot(decoded, i, decoded, i, dim) + 2 * dot(decoded, i, centroids, cell, dim));
   return { q, centroids, cells, labels, order, pq, codes, own };
@@ -113,8 +128,8 @@ const coded = ({ dims, variances, ...data }, { m, nbits, dim }, progress) => {
 // A code: the rank of each true neighbour among all rows, and in its own part. data holds components yb, yq and centroids
 // (., dims), their variances, and truth, as `truths` finds it.
 // Returns { all, near }, each [nprobe index] = Int32Array, as in truth: how many codes in sight stand before it, -1 where it is not.
-export const ranks = ({ truth, ...data }, { dim, ...code }, nprobes, progress) => {
-  const { q, centroids, cells, labels, order, pq, codes, own } = coded(data, { dim, ...code }, progress);
+export const ranks = async ({ truth, ...data }, { dim, ...code }, nprobes, progress) => {
+  const { q, centroids, cells, labels, order, pq, codes, own } = await coded(data, { dim, ...code }, progress);
   const [n, nq] = [labels.length, q.length / dim];
   const out = { all: nprobes.map(() => new Int32Array(truth.all.length)), near: nprobes.map(() => new Int32Array(truth.near.length)) };
   const ends = starts(n);
@@ -140,7 +155,7 @@ export const ranks = ({ truth, ...data }, { dim, ...code }, nprobes, progress) =
     for (let part = 0, at = query * PARTS * NEAR; part < PARTS; part++, at += NEAR) {
       place(out.near, truth.near.subarray(at, at + NEAR), at, ends[part], ends[part + 1]);
     }
-    progress(0.7 + (0.3 * query) / nq);
+    await progress(0.7 + (0.3 * query) / nq);
   }
   return out;
 };

@@ -1,7 +1,7 @@
 // The work of the Lab, off the page's own thread. It is sent { file, metric } and posts what it does and finds, as it comes:
 // { doing, share, left }, { summary }, { coarse }, { code }, and { done } or { failure }. Rows are drawn from the file by
 // slices; nothing leaves this computer.
-import { kmeans, random, sample } from "./engine-train.js";
+import { inBlocks, kmeans, random, sample } from "./engine-train.js";
 import { take, turn, unit } from "./engine.js";
 import { audit, inSight, learnt, NPROBES, ranks, truths, visits } from "./lab-measure.js";
 import { DIM, principal } from "./lab-pca.js";
@@ -21,7 +21,15 @@ const grid = (d) => BYTES.filter((size) => size === BYTES[0] || size <= d / 2).f
   })),
 );
 
-// Tells how far the work is; each part of it has a cost that is known before, in multiplications.
+// Every 100 ms the worker looks up from its work, and ends where it is to end: a browser would give it two seconds more.
+const { port1, port2 } = new MessageChannel();
+let heard = performance.now();
+const pause = () => performance.now() - heard < 100 ? undefined : new Promise((resolve) => {
+  port1.onmessage = () => resolve(heard = performance.now());
+  port2.postMessage(null);
+});
+
+// Tells how far the work is, and pauses; each part of it has a cost that is known before, in multiplications.
 const clock = (costs) => {
   const all = Object.values(costs).reduce((a, b) => a + b, 0);
   const start = performance.now();
@@ -31,10 +39,11 @@ const clock = (costs) => {
       const before = done;
       const tell = (share) => {
         const now = performance.now();
-        if (share && share < 1 && now - told < 100) return;
+        if (share && now - told < 100) return pause();
         told = now;
         const whole = (before + costs[name] * share) / all;
         postMessage({ doing, share: whole, left: whole > 0.02 ? ((now - start) / 1000) * (1 / whole - 1) : null });
+        return pause();
       };
       done += costs[name];
       tell(0);
@@ -50,7 +59,7 @@ const work = async ({ file, metric }) => {
   const wanted = Math.min(BASE + QUERIES, Math.floor(NUMBERS / d));
   const ids = drawn(source.n, wanted, random(SEED));
   let x = await source.rows(ids);
-  const facts = audit(x, d);
+  const facts = await audit(x, d, pause);
   const chosen = metric ?? (facts.spread < 0.01 * facts.length ? "cosine" : "l2");
   const kept = chosen === "cosine"
     ? facts.kept.filter((i) => x.subarray(i * d, (i + 1) * d).some((value) => value !== 0)) : facts.kept;
@@ -64,10 +73,10 @@ const work = async ({ file, metric }) => {
   if (chosen === "cosine") x = unit(x, d);
   const nq = Math.min(QUERIES, Math.floor(kept.length / 10));
   const rows = { queries: Array.from(order.subarray(0, nq), (i) => ids[kept[i]]), base: Array.from(order.subarray(nq), (i) => ids[kept[i]]) };
-  measure(x.subarray(nq * d), x.subarray(0, nq * d), d, n, chosen, rows);
+  await measure(x.subarray(nq * d), x.subarray(0, nq * d), d, n, chosen, rows);
 };
 
-const measure = (xb, xq, d, n, metric, rows) => {
+const measure = async (xb, xq, d, n, metric, rows) => {
   const [count, nq] = [xb.length / d, xq.length / d];
   const cells = Math.max(16, Math.min(256, Math.round(Math.sqrt(n)), Math.floor(count / 39)));
   const nprobes = NPROBES.filter((nprobe) => nprobe < cells).concat(cells);
@@ -75,25 +84,26 @@ const measure = (xb, xq, d, n, metric, rows) => {
   const dims = Math.min(d, DIM);
   const trained = Math.max(1000, Math.min(10_000, Math.floor(1.6e10 / d ** 2)));
   const costs = {
-    truth: nq * count * d, turn: count * d * dims, cells: 6 * cells * count * dims,
-    pca: (trained * d * d) / 2 + (d > DIM ? 6 * d * d * dims : 0) + 20 * dims ** 3,
+    truth: nq * count * dims, turn: count * d * dims, cells: 9 * cells * count * dims,
+    pca: (trained * d * d) / 2 + (d > DIM ? 5 * d * d * dims + 4 * d * dims ** 2 : 0) + 10 * dims ** 3,
   };
   for (const { m, nbits, dim } of codes) {
     costs[`${m},${nbits}`] = cells * count * dim + (10_000 * 8 + count) * 2 ** nbits * dim * 1.5 + 2 * nq * count * (m + 10);
   }
   const watch = clock(costs);
-  const pca = principal(xb.subarray(0, trained * d), d, random(SEED), watch.part("Finding the principal axes", "pca"));
-  watch.part("Turning to the principal axes", "turn");
-  const [yb, yq] = [turn(xb, pca), turn(xq, pca)];
-  const truth = truths(xb, xq, d, watch.part("Comparing each query with all rows", "truth"));
-  watch.part(`Placing ${cells} cells`, "cells");
-  const { centroids } = kmeans(yb, dims, cells, { niter: 10, seed: SEED });
-  const seen = visits(yb, yq, dims, centroids);
+  const pca = await principal(xb.subarray(0, trained * d), d, random(SEED), watch.part("Finding the principal axes", "pca"));
+  const yb = new Float32Array(count * dims);
+  await inBlocks(count, d * dims, watch.part("Turning to the principal axes", "turn"), (from, to) => yb.set(turn(xb.subarray(from * d, to * d), pca), from * dims));
+  const yq = turn(xq, pca);
+  const truth = await truths(xb, xq, d, { yb, yq, dims }, watch.part("Comparing each query with all rows", "truth"));
+  const placing = watch.part(`Placing ${cells} cells`, "cells");
+  const { centroids } = await kmeans(yb, dims, cells, { niter: 8, seed: SEED, progress: (share) => placing(0.9 * share) });
+  const seen = await visits(yb, yq, dims, centroids, (share) => placing(0.9 + 0.1 * share));
   postMessage({ coarse: { cells, nprobes, inside: inSight(seen, truth.all, nprobes), nq, count, d, n, metric, rows } });
   const data = { yb, yq, dims, variances: pca.variances, centroids, truth };
   for (const code of codes) {
     const tell = watch.part(`Codes of ${code.size} bytes, ${code.nbits} bits each`, `${code.m},${code.nbits}`);
-    const { all, near } = ranks(data, code, nprobes, tell);
+    const { all, near } = await ranks(data, code, nprobes, tell);
     postMessage({ code: { ...code, found: nprobes.map((_, p) => RERANKS.map((r) => learnt(all[p], near[p], r))), reranks: RERANKS } });
   }
   postMessage({ done: true });

@@ -20,7 +20,7 @@ const readOut = (s) => [
 ];
 const wrong = (s) => [
   s.nan && `${fixed(s.nan, 0)} rows hold NaN or infinity. They are left out here; mlpq refuses them.`,
-  s.zero && `${fixed(s.zero, 0)} rows are zero${s.metric === "cosine" ? " and have no direction: they are left out" : ""}.`,
+  s.zero && `${fixed(s.zero, 0)} rows are zero${s.metric === "cosine" ? " and have no direction: they are left out here, and mlpq refuses them" : ""}.`,
   s.equal && `${fixed(s.equal, 0)} rows equal another one (${share(s.equal / s.kept)}). Equal rows crowd out neighbours: store each once.`,
   s.largest > 0.5 && s.d > 2 && `Place ${s.place} holds ${share(s.largest)} of the variance: distances hardly see the others. Is it of another unit?`,
   s.off > 0.5 && `The mean holds ${share(s.off)} of the squared length: the vectors are not centred. L2 does not mind; cosine and inner product do.`,
@@ -75,7 +75,7 @@ const advice = (found, changed) => {
       out.replaceChildren(make("p", {}, why));
       return changed(null);
     }
-    const lines = python(coarse, best, summary.name, asked.N);
+    const lines = python(coarse, best, summary.name, asked.N, found.given);
     const { m, nbits, dim } = best.code;
     const parts = Object.entries(best.parts).filter(([, size]) => size >= 0.001 * best.ram).sort(([, a], [, b]) => b - a);
     const rows = [...parts.map(([name, size]) => [name.replaceAll("_", " "), size]), ["all", total(best.parts)]];
@@ -83,7 +83,7 @@ const advice = (found, changed) => {
       + (asked.N > summary.rows ? `, and carried to ${fixed(asked.N, 0)} by how it changes from a quarter of these to all` : "")
       + `: expect ${best.low.toFixed(2)} to ${best.high.toFixed(2)}.`;
     out.replaceChildren(
-      make("p", {}, reached ? "" : `${why} The best within it: `,
+      make("p", {}, reached ? "" : `${found.done ? why : "No setting measured so far reaches it."} The best that fits: `,
         make("strong", {}, `m = ${m}, nbits = ${nbits}, PCA to ${dim}, nprobe = ${best.nprobe} of ${coarse.cells} cells${best.rerank > 1 ? `, ${best.reads} originals read` : ", no originals"}`),
         `. Recall@10 ${best.recall.toFixed(2)}, ${said(best.ram)} of RAM (${fixed(best.ram / asked.N, 1)} bytes a vector).${found.done ? "" : " More codes are being measured."}`),
       make("p", {}, rests),
@@ -102,14 +102,14 @@ const report = (el, style) => {
   const copy = el.cloneNode(true);
   const values = [...el.querySelectorAll(".controls input")].map(({ value }) => value);
   [...copy.querySelectorAll(".controls input")].forEach((input, i) => input.replaceWith(values[i]));
-  copy.querySelectorAll("button, progress, .drop").forEach((node) => node.remove());
+  copy.querySelectorAll("button, progress, .drop, .left").forEach((node) => node.remove());
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>mlpq Lab</title><style>${style}</style><body>${copy.outerHTML}</body></html>`;
 };
 
 export default {
   render({ model, el }) {
     const data = model.get("data");
-    let [worker, file, found, chosen, form] = [null, null, {}, null, null];
+    let [worker, file, given, found, chosen, form] = [null, null, null, {}, null, null];
     const input = make("input", { type: "file", accept: ".npy,.fvecs,.bvecs,.fbin,.u8bin,.i8bin" });
     const metric = make("select", { "data-control": "metric", "data-lm-suppress-shortcuts": "true" }, ...Object.entries({ "": "as the lengths suggest", cosine: "cosine", l2: "L2" }).map(([value, words]) => make("option", { value }, words)));
     const drop = make("div", { class: "drop" },
@@ -121,8 +121,9 @@ export default {
         return button;
       }),
     );
-    const status = make("p", { class: "status", "aria-live": "polite" }, IDLE);
+    const status = make("p", { class: "status", "aria-live": "polite" }, IDLE); // read aloud: what is done, not every second that is left
     const progress = make("progress", { max: 1, value: 0, hidden: "", "aria-label": "how much is done" });
+    const left = make("span", { class: "left", hidden: "" });
     const cancel = make("button", { type: "button", hidden: "" }, "Cancel");
     const [read, figures, build] = [make("section"), make("div", { class: "figures" }), make("div")];
     const saved = make("div", { class: "saved", hidden: "" },
@@ -130,13 +131,14 @@ export default {
     el.classList.add("mlpq-explorer", "lab");
     el.setAttribute("role", "group");
     el.setAttribute("aria-label", data.title);
-    el.replaceChildren(make("p", { class: "title" }, data.title), drop, status, progress, cancel, read, figures, build, saved,
+    el.replaceChildren(make("p", { class: "title" }, data.title), drop, status, progress, left, cancel, read, figures, build, saved,
       make("p", { class: "about" }, "Nothing leaves this computer: the file is read here, by slices, and measured by this page."));
 
     const halt = (words) => {
       worker?.terminate();
       worker = null;
-      progress.hidden = cancel.hidden = true;
+      if (document.activeElement === cancel) input.focus(); // which a hidden button would lose
+      progress.hidden = left.hidden = cancel.hidden = true;
       if (words) status.textContent = words;
     };
     const draw = () => {
@@ -152,9 +154,10 @@ export default {
       saved.hidden = false;
     };
     const take = {
-      doing: ({ doing, share: done, left }) => {
-        status.textContent = left ? `${doing}: ${seconds(left)}.` : `${doing} …`;
+      doing: ({ doing, share: done, left: more }) => {
+        if (status.textContent !== `${doing} …`) status.textContent = `${doing} …`;
         progress.value = done;
+        left.textContent = more ? seconds(more) : "";
       },
       summary: ({ summary }) => {
         Object.assign(found, { summary });
@@ -173,11 +176,11 @@ export default {
     };
     const begin = () => {
       halt();
-      found = { codes: [], started: performance.now() };
+      found = { codes: [], given, started: performance.now() };
       [form, chosen] = [null, null];
       for (const part of [read, figures, build]) part.replaceChildren();
       saved.hidden = true;
-      progress.hidden = cancel.hidden = false;
+      progress.hidden = left.hidden = cancel.hidden = false;
       const url = URL.createObjectURL(new Blob([data.worker], { type: "text/javascript" }));
       worker = new Worker(url);
       URL.revokeObjectURL(url);
@@ -185,27 +188,30 @@ export default {
       worker.onerror = ({ message }) => halt(`It failed: ${message ?? "the worker did not start"}`);
       worker.postMessage({ file, metric: metric.value || null });
     };
-    const choose = (next) => {
-      file = next;
-      if (file) begin();
+    const choose = (next, held = null) => { // held: what is in it, in Python, where there is no file
+      if (!next) return; // a dialogue left, a text dropped
+      [file, given] = [next, held];
+      begin();
     };
     const sample = (name) => {
       halt("Loading the sample …");
       const script = make("script", { src: data.samples[name].url });
-      script.addEventListener("load", () => choose(new File([bytes(window.mlpqSamples[name])], `${name}.npy`)));
+      script.addEventListener("load", () => choose(new File([bytes(window.mlpqSamples[name])], `${name}.npy`), data.samples[name].xb));
       script.addEventListener("error", () => halt("The samples come with the pages of the book, and are not here."));
       document.head.append(script);
     };
+    input.addEventListener("click", () => { input.value = ""; }); // or the same file, chosen again, would be no change
     input.addEventListener("change", () => choose(input.files[0]));
     metric.addEventListener("input", () => file && begin());
     cancel.addEventListener("click", () => halt("Cancelled. What was measured so far stays."));
-    drop.addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
-    drop.addEventListener("dragleave", () => drop.classList.remove("over"));
-    drop.addEventListener("drop", (event) => {
-      event.preventDefault();
-      drop.classList.remove("over");
-      choose(event.dataTransfer.files[0]);
-    });
-    return () => halt();
+    const over = (event) => (event.preventDefault(), drop.classList.add("over"));
+    const away = () => drop.classList.remove("over");
+    const dropped = (event) => (event.preventDefault(), away(), choose(event.dataTransfer.files[0]));
+    const listeners = Object.entries({ dragover: over, dragleave: away, drop: dropped }); // all of it: beside it a browser opens the file
+    for (const [name, listener] of listeners) el.addEventListener(name, listener);
+    return () => {
+      halt();
+      for (const [name, listener] of listeners) el.removeEventListener(name, listener);
+    };
   },
 };

@@ -40,8 +40,11 @@ class Lab(anywidget.AnyWidget):
 
     def __init__(self) -> None:
         samples = {
-            name: {"words": f"Try {ROWS:,} {name}", "url": f"../_static/explorers/sample-{name}.js"} for name in SAMPLES
-        }
+            name: {
+                "words": f"Try {ROWS:,} {name}", "url": f"../_static/explorers/sample-{name}.js",
+                "xb": f'mlpq.load_dataset("{dataset}").xb[:{ROWS}]',
+            } for name, dataset in SAMPLES.items()
+        }  # fmt: skip
         super().__init__(data={"title": self.title, "worker": source("lab-worker"), "samples": samples, "style": STYLE})
 
     def twin(self) -> str:

@@ -27,7 +27,11 @@ export const bytes = (base64) => {
 export const grey = (canvas, values) => {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  values.forEach((value, i) => image.data.set([value, value, value, 255], 4 * i));
+  const { data } = image;
+  for (let i = 0, at = 0; i < values.length; i++, at += 4) {
+    data[at] = data[at + 1] = data[at + 2] = values[i];
+    data[at + 3] = 255;
+  }
   context.putImageData(image, 0, 0);
 };
 

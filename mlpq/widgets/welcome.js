@@ -25,19 +25,23 @@ const unpacked = ({ ranges, ...shared }) => {
     const [c, j] = [Math.floor(at / d), at % d];
     books[((Math.floor((j * m) / d) * ksub + c) * d) / m + (j % (d / m))] = value;
   });
-  const axes = { mean: Float32Array.from(bytes(shared.mean)), axes: numbers("axes") };
+  const axes = { mean: Float32Array.from(bytes(shared.mean)), axes: Float64Array.from(numbers("axes")) };
   const index = { pq: quantizer(d, m, Math.log2(ksub), books), centroids, residual: true, starts, ids: null, codes };
   const cellOf = new Uint16Array(starts.at(-1));
   shared.sizes.forEach((_, c) => cellOf.fill(c, starts[c], starts[c + 1]));
   return { index, axes, cellOf, labels: bytes(shared.labels), classes: shared.classes };
 };
 
-// The image that the first m sub-codes of a code stand for, with the centroid of its cell for the rest: 0 white, 255 black.
-const image = ({ index: { pq, centroids }, axes }, cell, code, m) => {
-  const y = decode(pq, code);
-  y.fill(0, m * pq.dsub);
-  for (let j = 0; j < pq.d; j++) y[j] += centroids[cell * pq.d + j];
-  return turnBack(y, axes).map((value) => Math.min(255, Math.max(0, value)));
+// The images that the first m sub-codes of some codes stand for, with the centroids of their cells for the rest: 0 white, 255 black.
+const images = ({ index: { pq, centroids }, axes }, cells, codes, m) => {
+  const y = decode(pq, codes);
+  cells.forEach((cell, i) => {
+    y.fill(0, i * pq.d + m * pq.dsub, (i + 1) * pq.d);
+    for (let j = 0; j < pq.d; j++) y[i * pq.d + j] += centroids[cell * pq.d + j];
+  });
+  const x = turnBack(y, axes);
+  for (let at = 0; at < x.length; at++) x[at] = Math.min(255, Math.max(0, x[at]));
+  return cells.map((_, i) => x.subarray(i * SIDE * SIDE, (i + 1) * SIDE * SIDE));
 };
 
 // A soft round dab on the sheet.
@@ -55,23 +59,37 @@ const stroke = (from, to) => {
   for (let i = 1; i <= steps; i++) dab(...from.map((value, axis) => value + ((to[axis] - value) * i) / steps));
 };
 
+// Where the sheet is drawn on: [left, right, top, bottom]; null where it is not.
+const box = () => {
+  let [left, right, top, bottom] = [FINE, -1, FINE, -1];
+  for (let y = 0, at = 0; y < FINE; y++) {
+    for (let x = 0; x < FINE; x++, at++) {
+      if (sheet[at] <= MARK) continue;
+      if (x < left) left = x;
+      if (x > right) right = x;
+      if (y < top) top = y;
+      bottom = y;
+    }
+  }
+  return right < 0 ? null : [left, right, top, bottom];
+};
+
 // What is drawn as the images are: cut to its box, scaled until its longer side is 28, centred; null where nothing is drawn.
 const centred = () => {
-  let [left, top, right, bottom] = [FINE, FINE, -1, -1];
-  sheet.forEach((ink, at) => {
-    if (ink <= MARK) return;
-    const [x, y] = [at % FINE, Math.floor(at / FINE)];
-    [left, top, right, bottom] = [Math.min(left, x), Math.min(top, y), Math.max(right, x), Math.max(bottom, y)];
-  });
-  if (right < 0) return null;
+  const edges = box();
+  if (!edges) return null;
+  const [left, right, top, bottom] = edges;
   const scale = Math.max(right - left + 1, bottom - top + 1) / SIDE; // pixels of the sheet for one of the image
-  const at = (start, end, i) => Math.floor((start + end + 1) / 2 + (i - SIDE / 2) * scale);
-  const inside = (i) => i >= 0 && i < FINE;
-  const small = new Float32Array(SIDE * SIDE);
-  for (let i = 0; i < (4 * SIDE) ** 2; i++) { // 4 by 4 samples for each pixel
-    const [column, row] = [(i % (4 * SIDE)) / 4, Math.floor(i / (4 * SIDE)) / 4];
-    const [x, y] = [at(left, right, column + 1 / 8), at(top, bottom, row + 1 / 8)];
-    if (inside(x) && inside(y)) small[Math.floor(row) * SIDE + Math.floor(column)] += sheet[y * FINE + x] / 16;
+  const places = (start, end) => Int32Array.from({ length: 4 * SIDE }, (_, i) => {
+    const at = Math.floor((start + end + 1) / 2 + (i / 4 + 1 / 8 - SIDE / 2) * scale);
+    return at < FINE ? at : -1;
+  });
+  const [columns, rows, small] = [places(left, right), places(top, bottom), new Float32Array(SIDE * SIDE)];
+  for (let row = 0; row < 4 * SIDE; row++) { // 4 by 4 samples for each pixel
+    for (let column = 0; column < 4 * SIDE; column++) {
+      const [x, y] = [columns[column], rows[row]];
+      if (x >= 0 && y >= 0) small[(row >> 2) * SIDE + (column >> 2)] += sheet[y * FINE + x] / 16;
+    }
   }
   return small;
 };
@@ -95,7 +113,11 @@ const filled = (small) => {
   return small.map((ink, at) => INK * (paper[(Math.floor(at / SIDE) + 1) * wide + (at % SIDE) + 1] ? ink : 1));
 };
 
-const dark = (values) => Array.from(values, (value) => 255 - Math.round(value));
+const dark = (values, ink = 1) => {
+  const pixels = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) pixels[i] = 255 - Math.round(ink * values[i]);
+  return pixels;
+};
 const small = (attributes) => make("canvas", { width: SIDE, height: SIDE, ...attributes });
 
 // Strokes with a mouse, a pen or a finger: begin() before the first dab, changed() after each.
@@ -130,7 +152,7 @@ export default explorer((figure, data, narrow) => {
   const held = unpacked(data.shared);
   const { index, axes, cellOf, labels, classes } = held;
   const { cells, codes } = data.shared.examples;
-  const examples = cells.map((cell, i) => image(held, cell, bytes(codes).slice(i * index.pq.m, (i + 1) * index.pq.m), index.pq.m));
+  const examples = images(held, cells, bytes(codes), index.pq.m);
 
   picked ??= data.first;
   const paper = make("canvas", { width: FINE, height: FINE, class: "paper", role: "img" });
@@ -162,12 +184,14 @@ export default explorer((figure, data, narrow) => {
     return shape && filled(shape);
   };
   const show = (found) => {
+    const { m } = index.pq;
+    const code = new Uint8Array(found.ids.length * m);
+    found.ids.forEach((place, i) => code.set(index.codes.subarray(place * m, (place + 1) * m), i * m));
+    const pictures = images(held, found.ids.map((place) => cellOf[place]), code, now.m);
     results.forEach(({ canvas, name }, i) => {
       const place = found.ids[i];
-      const { m } = index.pq;
-      const pixels = place === undefined ? [] : dark(image(held, cellOf[place], index.codes.subarray(place * m, (place + 1) * m), now.m));
-      canvas.getContext("2d").clearRect(0, 0, SIDE, SIDE);
-      grey(canvas, pixels);
+      if (place === undefined) canvas.getContext("2d").clearRect(0, 0, SIDE, SIDE);
+      else grey(canvas, dark(pictures[i]));
       name.textContent = place === undefined ? "" : classes[labels[place]];
     });
     const names = found.ids.map((place) => classes[labels[place]]);
@@ -177,7 +201,7 @@ export default explorer((figure, data, narrow) => {
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(i === picked)));
     hint.hidden = picked < 0 && Boolean(asked);
     paper.setAttribute("aria-label", picked >= 0 ? `${classes[picked]}, searched for` : "Your drawing");
-    if (picked < 0) return grey(paper, Array.from(sheet, (ink) => 255 - INK * ink));
+    if (picked < 0) return grey(paper, dark(sheet, INK));
     const copy = small();
     grey(copy, dark(asked));
     paper.getContext("2d").drawImage(copy, 0, 0, FINE, FINE);
