@@ -94,7 +94,7 @@ def fitted(n: Sequence[int], seconds: Sequence[float], powers: Sequence[float]) 
     """Return what each power of n is multiplied by, none negative, for the least sum of squared relative errors.
 
     Example:
-        >>> fitted([1, 10, 100], [3.0, 12.0, 102.0], (0, 1))
+        >>> {power: round(factor, 6) for power, factor in fitted([1, 10, 100], [3.0, 12.0, 102.0], (0, 1)).items()}
         {0: 2.0, 1: 1.0}
     """
     best, least = dict.fromkeys(powers, 0.0), np.inf
