@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from mlpq._check import Array
+from mlpq._check import Array, nearest_m
 from mlpq.bench.child import Report, forget_peak, peak, resident
 from mlpq.bench.confined import forget
 from mlpq.bench.setting import K
@@ -99,7 +99,7 @@ class Building:
     def __init__(self, folder: Path, n: int, threads: int) -> None:
         self.file, self.n, self.threads = folder / "base.npy", n, threads
         self.d = np.load(self.file, mmap_mode="r").shape[1]
-        self.index = MultiLevelPQ(self.d, *levels(n), m=_m(self.d), keep_originals=True)
+        self.index = MultiLevelPQ(self.d, *levels(n), m=nearest_m(self.d, M), keep_originals=True)
 
     def read(self, start: int, stop: int) -> Array:
         """Return some vectors, read from the file into memory."""
@@ -146,10 +146,6 @@ class Building:
                 part = self.read(first, min(first + size, self.n))
             with clock.part("add_rest"):
                 self.index.add(part)
-
-
-def _m(d: int) -> int:
-    return M if d % M == 0 else 1
 
 
 class Searching:

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from mlpq import clustering
 from mlpq._check import FloatMatrix, Rows, nearest_m
+from mlpq._parallel import cut
 from mlpq.bench.setting import circumstances, levels
 from mlpq.bench.store import Record, Store, load, source
 from mlpq.clustering import KMeans
@@ -31,6 +32,7 @@ ALL = 10**9  # points for each centroid: more than there are
 POINTS = (16, 32, 64, 128, 256, ALL)
 MANY = 1000  # cells, beside the usual number
 M = 48  # bytes of a code: 256 codewords for each
+ROWS = 10_000  # that are decoded at a time
 READERS = (clustering, codebooks, pq)  # of the number of points
 
 
@@ -86,13 +88,8 @@ def trained(x: FloatMatrix, what: str, points: int, seed: int) -> Record:
         quantizer.train(x)
         seconds = time.perf_counter() - start
     used = min(len(x), points * (quantizer.ksub if isinstance(quantizer, ProductQuantizer) else quantizer.k))
-    errors = [float(np.square(x[part] - coded(quantizer, x[part])).sum(dtype=np.float64)) for part in parts(x)]
+    errors = [float(np.square(x[part] - coded(quantizer, x[part])).sum(dtype=np.float64)) for part in cut(len(x), ROWS)]
     return {"used": used, "seconds": seconds, "error": sum(errors) / len(x)}
-
-
-def parts(x: FloatMatrix) -> list[slice]:
-    """Cut the rows of x into parts of 10,000."""
-    return [slice(start, start + 10_000) for start in range(0, len(x), 10_000)]
 
 
 def coded(quantizer: ProductQuantizer | KMeans, x: FloatMatrix) -> FloatMatrix:

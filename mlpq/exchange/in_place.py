@@ -77,9 +77,8 @@ class InPlace:
         D, rows, error = self._candidates(scanner.z, near, probes, shortlist + SPARE)
         lost = (D[:, shortlist - 1] + 2 * error[:, 0] > D[:, -1]).nonzero()[0]
         ids = self.lists.ids
-        wanted: Flags = rows >= 0
         if (originals := scanner.originals) is None:
-            wanted &= D[:, [k - 1]] + 2 * error >= D
+            wanted: Flags = (rows >= 0) & (D[:, [k - 1]] + 2 * error >= D)
             sums, exact = partial(by_codes, scanner), scanner.exact
         else:
             D, rows = settled(D, rows, error, ids[rows], shortlist, scanner.exact, ordered=False)
