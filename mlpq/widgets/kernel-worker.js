@@ -63,7 +63,7 @@ const timed = async (run) => {
   };
   let best = await round(1);
   for (let spent = 0, rounds = 0; rounds < 5 && spent < 5 * ENOUGH; rounds++) {
-    const times = Math.min(500, Math.ceil(ENOUGH / Math.max(0.1, best)));
+    const times = Math.ceil(ENOUGH / Math.max(0.05, best));
     const took = await round(times);
     spent += took;
     best = Math.min(best, took / times);
@@ -79,7 +79,7 @@ const card = async () => {
   if (!adapter) throw new Error("This browser knows WebGPU, but offers no card to it.");
   const { vendor, architecture, description } = adapter.info;
   const device = await adapter.requestDevice();
-  return { device, name: [...new Set([vendor, architecture, description])].filter(Boolean).join(" ") || "unnamed" };
+  return { device, name: description || `${vendor} ${architecture}`.trim() || "unnamed" };
 };
 
 const buffers = (device, codes, { N, table }) => {

@@ -31,7 +31,7 @@ export default explorer((figure, data, narrow) => {
   const chart = make("svg", { role: "img" });
   const ring = make("circle", { cx: 9, cy: 7, r: 5, class: "recorded" });
   const dot = make("circle", { cx: 9, cy: 7, r: 5, class: "own" });
-  const legend = make("div", { class: "legend" }, entry("recorded, on a program in place of a card", ring), entry("measured here", dot));
+  const legend = make("div", { class: "legend" }, entry("recorded", ring), entry("measured here", dot));
   figure.append(button, status, chart, legend);
 
   const width = narrow ? 300 : 700;
