@@ -1,7 +1,6 @@
 // The measurement of the explorer Kernel, off the page's own thread: codes from a seed, the scan in JavaScript and on the
 // card, copies of as many bytes. It is sent { N, m, nbits, seed, table, shader }, and posts what it does and what it finds.
-const [K, ROOM, GROUPS, ENOUGH] = [10, 65536, 1024, 100]; // ENOUGH: ms that a round of a measurement takes
-const sample = (N) => Math.min(65536, N >> 4);
+const [K, ROOM, HEAD, GROUPS, ENOUGH] = [10, 2048, 16, 1024, 100]; // ENOUGH: ms that a round of a measurement takes
 
 const mix = (x) => {
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -82,22 +81,24 @@ const card = async () => {
   return { device, name: description || `${vendor} ${architecture}`.trim() || "unnamed" };
 };
 
-const buffers = (device, codes, { N, table }) => {
+const buffers = (device, codes, { table }) => {
   const usage = { storage: GPUBufferUsage.STORAGE, from: GPUBufferUsage.COPY_SRC, to: GPUBufferUsage.COPY_DST };
   const buffer = (size, ...uses) => device.createBuffer({ size, usage: uses.reduce((all, use) => all | usage[use], 0) });
   const all = [
-    buffer(codes.byteLength, "storage", "from", "to"), buffer(table.byteLength, "storage", "to"),
-    buffer(4 * sample(N), "storage"), buffer(8 + 8 * ROOM, "storage", "from"),
+    buffer(codes.byteLength, "storage", "to"), buffer(table.byteLength, "storage", "to"),
+    buffer(HEAD + 8 * (K + ROOM), "storage", "from"), buffer(codes.byteLength, "storage"),
   ];
   device.queue.writeBuffer(all[0], 0, codes);
   device.queue.writeBuffer(all[1], 0, table);
-  const size = all[3].size;
-  const read = device.createBuffer({ size, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
-  return { all, other: buffer(codes.byteLength, "to"), read };
+  const read = device.createBuffer({ size: HEAD + 8 * K, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  return { all, read };
 };
 
-const pipelines = (device, { N, m, nbits, shader }, all) => {
-  const constants = { N, WORDS: (m * nbits) / 32, NBITS: nbits, ENTRIES: (m << nbits) / 4, SAMPLE: sample(N), K, ROOM };
+// A query scans a part of the codes, chooses, and goes on to 16 times as many: what it then keeps are few.
+const parts = (N) => (N <= ROOM ? [N] : [...parts(Math.ceil(N / 16)), N]);
+
+const programs = (device, { N, m, nbits, shader }, all) => {
+  const constants = { N, WORDS: (m * nbits) / 32, NBITS: nbits, ENTRIES: (m << nbits) / 4, K, ROOM };
   const head = Object.entries(constants).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
   const module = device.createShaderModule({ code: `${head}\n${shader}` });
   const types = ["read-only-storage", "read-only-storage", "storage", "storage"];
@@ -105,63 +106,56 @@ const pipelines = (device, { N, m, nbits, shader }, all) => {
     entries: types.map((type, binding) => ({ binding, visibility: GPUShaderStage.COMPUTE, buffer: { type } })),
   });
   const group = device.createBindGroup({ layout, entries: all.map((buffer, binding) => ({ binding, resource: { buffer } })) });
-  const pipeline = (entryPoint) => device.createComputePipeline({
-    layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module, entryPoint },
-  });
-  const steps = [["look", Math.ceil(constants.SAMPLE / 256)], ["choose", 1], ["scan", Math.min(GROUPS, Math.ceil(N / 256))]];
-  const ready = steps.map(([name, groups]) => [pipeline(name), groups]);
-  return (pass) => {
-    pass.setBindGroup(0, group);
-    for (const [step, groups] of ready) {
-      pass.setPipeline(step);
-      pass.dispatchWorkgroups(groups);
-    }
-  };
+  const program = (entryPoint, threads, own) => [device.createComputePipeline({
+    layout: device.createPipelineLayout({ bindGroupLayouts: [layout] }), compute: { module, entryPoint, constants: own },
+  }), Math.min(GROUPS, Math.ceil(threads / 256))];
+  const choose = program("choose", 256);
+  const query = parts(N).flatMap((COUNT) => [program("scan", COUNT, { COUNT }), choose]);
+  return { group, query, copy: [program("copy", N * constants.WORDS)] };
 };
 
 const onCard = async ({ device }, asked, codes, tell) => {
   device.pushErrorScope("out-of-memory");
   device.pushErrorScope("validation");
-  const { all, other, read } = buffers(device, codes, asked);
-  const query = pipelines(device, asked, all);
+  const { all, read } = buffers(device, codes, asked);
+  const { group, query, copy } = programs(device, asked, all);
   for (const _ of "ab") {
     const error = await device.popErrorScope();
     if (error) throw new Error(`The card refused: ${error.message || "not enough memory"}`);
   }
-  const submit = async (fill) => {
+  const submit = (steps, times, end = () => {}) => {
     const encoder = device.createCommandEncoder();
-    fill(encoder);
-    device.queue.submit([encoder.finish()]);
-    await device.queue.onSubmittedWorkDone();
-  };
-  const queries = (times) => submit((encoder) => {
     const pass = encoder.beginComputePass();
-    for (let i = 0; i < times; i++) query(pass);
+    pass.setBindGroup(0, group);
+    for (let i = 0; i < times; i++) {
+      for (const [pipeline, groups] of steps) {
+        pass.setPipeline(pipeline);
+        pass.dispatchWorkgroups(groups);
+      }
+    }
     pass.end();
-  });
+    end(encoder);
+    device.queue.submit([encoder.finish()]);
+  };
+  const done = (steps) => (times) => {
+    submit(steps, times);
+    return device.queue.onSubmittedWorkDone();
+  };
   const answer = async () => {
     device.queue.writeBuffer(all[1], 0, asked.table);
-    await submit((encoder) => {
-      const pass = encoder.beginComputePass();
-      query(pass);
-      pass.end();
-      encoder.copyBufferToBuffer(all[3], 0, read, 0, read.size);
-    });
+    submit(query, 1, (encoder) => encoder.copyBufferToBuffer(all[2], 0, read, 0, read.size));
     await read.mapAsync(GPUMapMode.READ);
-    const [, count, ...rest] = new Uint32Array(read.getMappedRange().slice(0));
+    const [, , kept, , ...best] = new Uint32Array(read.getMappedRange().slice(0));
     read.unmap();
-    if (count > ROOM) throw new Error(`${count} codes are as near as the tenth of the sample: too many to keep`);
-    return smallest(Array.from({ length: count }, (_, i) => [rest[2 * i], rest[2 * i + 1]]));
+    if (kept > ROOM) throw new Error(`${kept} codes are as near as the tenth of a part: too many to keep`);
+    return Array.from({ length: K }, (_, i) => [best[2 * i], best[2 * i + 1]]);
   };
   tell("Scanning on the card …");
   const found = await answer();
   const once = await timed(async (times) => { while (times--) await answer(); });
-  const each = await timed(queries);
+  const each = await timed(done(query));
   tell("Copying on the card …");
-  const copied = await timed((times) => submit((encoder) => {
-    for (let i = 0; i < times; i++) encoder.copyBufferToBuffer(all[0], 0, other, 0, codes.byteLength);
-  }));
-  return { found, once, scan: each, copy: copied };
+  return { found, once, scan: each, copy: await timed(done(copy)) };
 };
 
 const measure = async (asked, tell) => {
