@@ -24,7 +24,10 @@ from mlpq.widgets.kernel import describe
 from tests.conftest import FLAGS, chromium
 
 SOFTWARE = "--enable-unsafe-webgpu --use-webgpu-adapter=swiftshader"  # also beside --disable-gpu
-CARD = "--enable-unsafe-webgpu --enable-webgpu-developer-features --enable-features=Vulkan --use-angle=vulkan --disable-vulkan-surface"
+CARD = (  # the developer's features name the card
+    "--enable-unsafe-webgpu --enable-webgpu-developer-features --enable-features=Vulkan --use-angle=vulkan"
+    " --disable-vulkan-surface"
+)
 MINUTES = 5  # that one setting may take
 
 

@@ -14,7 +14,7 @@ from mlpq import widgets
 from mlpq.widgets.kernel import MS, NBITS, NS, SEED, byte_table, describe
 from tests.browser import SHIFTS, Watched, arrive, serious_violations, shifted
 from tests.conftest import FLAGS, NARROW, ROOT, WIDE, Fresh, chromium, patient_page
-from tests.kernel import SOFTWARE, choose, measured
+from tests.kernel import SOFTWARE, choose, main, measured
 
 FILE = ROOT / "book" / "recorded" / "kernel.json"
 RECORD = json.loads(FILE.read_text())
@@ -65,10 +65,18 @@ def test_all_that_is_recorded_was_the_same_on_both() -> None:
     assert RECORD["command"] == "python -m tests.kernel book/recorded/kernel.json"
     assert len(RECORD["points"]) == len(NS) * len(MS) * len(NBITS)
     for point in RECORD["points"].values():
-        assert "swiftshader" in point["said"]
-        assert point["said"].endswith("No graphics card was measured.")
-        assert point["speeds"][-1] == "not measured"
+        card = point["adapters"][-1]
+        assert point["said"].startswith(f"Recorded on {card}: ")
+        assert "swiftshader" not in card.lower()
         assert all(rate > 0 for rate in point["rates"].values())
+
+
+def test_the_software_adapter_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.kernel.CARD", SOFTWARE)
+    file = tmp_path / "kernel.json"
+    with pytest.raises(RuntimeError, match="offers no graphics card"):
+        main([str(file)])
+    assert not file.exists()
 
 
 def test_words() -> None:
@@ -77,8 +85,8 @@ def test_words() -> None:
     result = {"js": 80.0, "memory": 16.0, "card": {"scan": 2.0, "once": 8.0, "copy": 0.5}}
     point = describe(1_000_000, 16, 8, result, {"processor": "P", "card": "C"})
     assert point["rates"] == {"js": 0.2, "memory": 2, "scan": 8, "once": 2, "copy": 64}
-    assert point["adapters"] == ["P", "P", "C", "C", "C", "none at hand"]
-    assert point["times"] == ["80", "16", "2", "8", "0.5", "not measured"]
+    assert point["adapters"] == ["P", "P", "C", "C", "C"]
+    assert point["times"] == ["80", "16", "2", "8", "0.5"]
 
 
 @pytest.mark.parametrize("home", ["http", "disk"])

@@ -1,6 +1,6 @@
 // The measurement of the explorer Kernel, off the page's own thread: codes from a seed, the scan in JavaScript and on the
 // card, copies of as many bytes. It is sent { N, m, nbits, seed, table, shader }, and posts what it does and what it finds.
-const [K, ROOM, HEAD, GROUPS, ENOUGH] = [10, 2048, 16, 1024, 100]; // ENOUGH: ms that a round of a measurement takes
+const [K, FEW, ROOM, HEAD, GROUPS, ENOUGH] = [10, 256, 2048, 16, 1024, 100]; // ENOUGH: ms that a round of a measurement takes
 
 const mix = (x) => {
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -95,10 +95,10 @@ const buffers = (device, codes, { table }) => {
 };
 
 // A query scans a part of the codes, chooses, and goes on to 16 times as many: what it then keeps are few.
-const parts = (N) => (N <= ROOM ? [N] : [...parts(Math.ceil(N / 16)), N]);
+const parts = (N) => (N <= FEW ? [N] : [...parts(Math.ceil(N / 16)), N]);
 
 const programs = (device, { N, m, nbits, shader }, all) => {
-  const constants = { N, WORDS: (m * nbits) / 32, NBITS: nbits, ENTRIES: (m << nbits) / 4, K, ROOM };
+  const constants = { N, WORDS: (m * nbits) / 32, NBITS: nbits, ENTRIES: (m << nbits) / 4, K, FEW, ROOM };
   const head = Object.entries(constants).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
   const module = device.createShaderModule({ code: `${head}\n${shader}` });
   const types = ["read-only-storage", "read-only-storage", "storage", "storage"];

@@ -1,5 +1,5 @@
 // One query against all codes: the sum of its table's entries for each, and the K smallest sums.
-// Before this text stand the constants N, WORDS (of 32 bits, a code), NBITS, ENTRIES (words of the table), K, ROOM.
+// Before this text stand the constants N, WORDS (of 32 bits, a code), NBITS, ENTRIES (words of the table), K, FEW, ROOM.
 struct Found {
   bound: u32, count: atomic<u32>, last: u32,  // how many sums were not above the bound, now and in the pass before
   best: array<vec2u, K>, pairs: array<vec2u, ROOM>,  // (sum, id)
@@ -30,13 +30,13 @@ fn sum(i: u32) -> u32 {
   return total;
 }
 
-// Keep the sums of the first COUNT codes that are not above the bound; so few that there is room for all need none.
+// Keep the sums of the first COUNT codes that are not above the bound. A FEW are all kept, for the first bound.
 @compute @workgroup_size(256)
 fn scan(@builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_index) thread: u32,
         @builtin(num_workgroups) groups: vec3u) {
   for (var i = thread; i < ENTRIES; i += 256u) { table[i] = entries[i]; }
   workgroupBarrier();
-  let bound = select(found.bound, 0xffffffffu, COUNT <= ROOM);
+  let bound = select(found.bound, 0xffffffffu, COUNT <= FEW);
   for (var i = id.x; i < COUNT; i += 256u * groups.x) {
     let total = sum(i);
     if (total <= bound) {
