@@ -2,8 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes rotation arena drift
-TEXTS := probe search frontier rotation arena drift
+EXPLORERS := welcome lloyd probe codec table codebook search meaning frontier bytes opq rotation arena drift
+TEXTS := probe search frontier opq rotation arena drift
 
 .PHONY: book test lint notebooks recorded kernel latency lab picture pdf bundle dist links lock bench compare sweep scale codecs arena disk plan machines sample training cells install clean
 

@@ -11,6 +11,7 @@ from mlpq.widgets.kernel import Kernel
 from mlpq.widgets.lab import Lab
 from mlpq.widgets.lloyd import Lloyd
 from mlpq.widgets.meaning import Meaning
+from mlpq.widgets.opq import Opq
 from mlpq.widgets.probe import Probe
 from mlpq.widgets.rotation import Rotation
 from mlpq.widgets.search import Search
@@ -28,6 +29,7 @@ EXPLORERS: tuple[type[Explorer], ...] = (
     Meaning,
     Frontier,
     Bytes,
+    Opq,
     Rotation,
     Arena,
     Kernel,
@@ -46,6 +48,7 @@ __all__ = [
     "Lab",
     "Lloyd",
     "Meaning",
+    "Opq",
     "Probe",
     "Rotation",
     "Search",
