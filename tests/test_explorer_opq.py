@@ -75,7 +75,7 @@ def heights(svg: Locator, name: str) -> np.ndarray:
 
 def test_play_goes_through_the_steps_and_the_figure_shows_them(opened: Opened, opq: widgets.Opq) -> None:
     explorer = opened("rotations", "opq")
-    bars, lines = explorer.locator("svg.chart").all()
+    bars, lost_bars, lines = explorer.locator("svg.chart").all()
     points = opq.data["points"]
     places = [
         tuple(map(float, place.split(","))) for place in lines.locator("polyline.now").get_attribute("points").split()
@@ -88,9 +88,9 @@ def test_play_goes_through_the_steps_and_the_figure_shows_them(opened: Opened, o
     expect(explorer.get_by_role("slider", name="step")).to_have_value(str(STEPS))
     expect(explorer.get_by_role("button", name="Play")).to_be_visible()  # it ends there
     point = points[f"random,{STEPS}"]
-    drawn, lost = heights(bars, "held"), heights(bars, "lost")
+    drawn, lost = heights(bars, "held"), heights(lost_bars, "lost")
     np.testing.assert_allclose(drawn / drawn[0], np.array(point["variance"]) / point["variance"][0], atol=0.02)
-    np.testing.assert_allclose(lost / drawn[0], np.array(point["loss"]) / point["variance"][0], atol=0.02)
+    np.testing.assert_allclose(lost / lost[0], np.array(point["loss"]) / point["loss"][0], atol=0.02)
     circle = lines.locator("circle.chosen")
     at = float(circle.get_attribute("cx")), float(circle.get_attribute("cy"))
     assert at == pytest.approx(places[-1], abs=0.2)
