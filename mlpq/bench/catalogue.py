@@ -35,21 +35,30 @@ def _same_parameters(n_inner: int) -> list[Entry]:
     return [of_ours("mlpq, codes only", settings, n_inner, m=m, nbits=8, codebooks="global") for m in (8, 16, 56)]
 
 
-# (pca_dim, m, owner) of 4-bit codes that fit 43, 76 and 125 bytes a vector in all, at n = 60,000. Per-cell codebooks
+# (pca_dim, m, owner) of 4-bit codes that fit 43, 81 and 125 bytes a vector in all, at n = 60,000. Per-cell codebooks
 # cost 16 vectors a cell (at pca_dim 128 and 100 cells 14 bytes a vector), so that they come with shorter codes.
 CODES = (
     (96, 48, "global"), (80, 40, "inner"),
     (192, 96, "global"), (160, 80, "inner"),
     (256, 128, "global"), (320, 160, "global"), (256, 128, "inner"),
 )  # fmt: skip
+EIGHT = ((96, 24), (96, 32), (192, 48), (192, 64), (384, 96))  # (pca_dim, m) of 8-bit codes, codebooks in bytes
 
 
 def _codes_only(n_inner: int) -> list[Entry]:
     settings = each("nprobe", (1, 2, 3, 5, 8))
-    return [
+    four = [
         of_ours("mlpq, codes only", settings, n_inner, m=m, nbits=4, codebooks=owner, pca_dim=pca)
         for pca, m, owner in CODES
     ]
+    eight = [
+        of_ours(
+            "mlpq, codes only", settings, n_inner,
+            m=m, nbits=8, codebooks="global", codebook_dtype="uint8", pca_dim=pca,
+        )
+        for pca, m in EIGHT
+    ]  # fmt: skip
+    return four + eight
 
 
 # (nprobe, rerank), densest where recall@10 is about 0.90, 0.95 and 0.99.

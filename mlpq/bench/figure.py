@@ -20,6 +20,7 @@ OURS = {"mlpq, with originals": PALETTE[1], "mlpq, codes only": "white"}  # the 
 COLORS = {
     "Faiss fast-scan, refined": PALETTE[0], "Faiss HNSW": PALETTE[5], "Faiss IVF-PQ": PALETTE[2],
     "Faiss OPQ, PCA": PALETTE[6], "hnswlib": PALETTE[4], "usearch": PALETTE[3], "ScaNN": "#8C510A",
+    "SVS Vamana": "#5E3C99",
 }  # fmt: skip
 
 
@@ -43,7 +44,7 @@ def draw(rows: Sequence[Row]) -> Figure:
         figure, ax = plt.subplots(figsize=(6.4, 6.8), layout="constrained")
         # Ours last, to lie on top.
         families = [family for family in COLORS if any(row["family"] == family for row in rows)]
-        for marker, family in zip("sD^vPXp", families, strict=False):
+        for marker, family in zip("sD^vPXp<", families, strict=False):
             _line(ax, rows, family, color=COLORS[family], marker=marker, markersize=4.5, linewidth=1.3)
         for family, filling in OURS.items():
             _line(ax, rows, family, color=PALETTE[1], marker="o", markersize=7, linewidth=3, markerfacecolor=filling)

@@ -16,7 +16,7 @@ const PEERS = {
   "Faiss IVF-Flat": ["Faiss", down, "none"],
   "Faiss IVF-PQ, 8 bits": ["Faiss", up, "5 3"],
   "Faiss fast-scan, refined": ["Faiss", square, "1.5 3"],
-  "HNSW graphs": ["others", diamond, "none"],
+  graphs: ["others", diamond, "none"],
   ScaNN: ["others", square, "5 3"],
 };
 

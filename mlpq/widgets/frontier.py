@@ -38,7 +38,7 @@ BEST: dict[str, tuple[str, ...]] = {
     "mlpq, 4 bits, reranked": ("mlpq, with originals",),
     "Faiss fast-scan, refined": ("Faiss fast-scan, refined",),
 }
-BEST |= {"HNSW graphs": ("Faiss HNSW", "hnswlib", "usearch"), "ScaNN": ("ScaNN",)}
+BEST |= {"graphs": ("Faiss HNSW", "hnswlib", "usearch", "SVS Vamana"), "ScaNN": ("ScaNN",)}
 WORDS = {"name": "index", "found": "recall@10", "speed": "queries per second", "size": "bytes"}
 WORDS |= {"each": "bytes per vector"}
 
