@@ -113,6 +113,9 @@ def test_tables_serve_few_queries_and_short_codes(blobs: mlpq.Dataset) -> None:
     assert quicker(long, few, lists, 10)
     assert quicker(short, many, lists, 10)
     assert not quicker(long, many, lists, 10)
+    middle, some = mlpq.ProductQuantizer(256, 32), np.zeros((len(lists.sizes) * 3, 8), np.int64)
+    assert quicker(middle, some, lists, 10)  # 24 queries a cell share its decoding
+    assert not quicker(middle, many, lists, 10)
     assert not quicker(short, few, lists, 10**6)  # more than Faiss's heap is quick with
 
 

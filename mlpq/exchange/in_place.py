@@ -32,11 +32,10 @@ TABLES = 1 << 27  # bytes of tables that Faiss may prepare for all cells togethe
 MOST = 1 << 10  # candidates of a query up to which Faiss's heap is quick
 CACHED = 1 << 19  # numbers that are summed at a time: they stay in a processor's cache
 SPARE = 6  # more candidates than are asked for: they show whether rounding may have left one out
-# Nanoseconds of two threads, by which batches choose: a code by tables, one by products, what is spent before these on each
-# query, and on decoding a code, which the queries that visit its cell share.
-PER_WORD, PER_CODE, PER_DIMENSION = 0.21, 1.0, 0.006
-BEFORE, BEFORE_PER_DIMENSION = 10_000, 100
-PER_PIECE, PER_NUMBER = 2.4, 1.2
+# Nanoseconds of two threads, by which batches choose. Tables: each of the m words of a code. Products: a code and each of its
+# dimensions, and beside that its decoding, by pieces and by numbers, which the queries that visit its cell share.
+PER_WORD, PER_CODE, PER_DIMENSION = 0.17, 0.5, 0.004
+PER_PIECE, PER_NUMBER = 2.0, 0.6
 
 Summed = Callable[[Ids, Ids], tuple[Floats, Floats]]  # numbers of queries, and of rows -> distances, and errors at most
 Exact = Callable[[Ids, Ids], npt.NDArray[np.float64]]  # numbers of queries, and of rows -> their distances
@@ -201,13 +200,11 @@ def quicker(pq: ProductQuantizer, probes: IdMatrix, lists: InvertedLists, shortl
 
     They are not where they cannot be had: on Windows, where Faiss lacks these lists, and for lists made for one search.
     """
-    n_cells, n = len(lists.offsets) - 1, len(lists.ids)
-    if not n or shortlist > MOST or lists.places is not None or not hasattr(faiss, "OnDiskInvertedLists"):
+    if not len(lists.ids) or shortlist > MOST or lists.places is not None or not hasattr(faiss, "OnDiskInvertedLists"):
         return False
-    share = n_cells / max(1, probes.size)  # that a query has in the decoding of a cell
-    slower = PER_WORD * pq.m - PER_CODE - PER_DIMENSION * pq.d - share * (PER_PIECE * pq.m + PER_NUMBER * pq.d)
-    scanned = probes.shape[1] * n / n_cells
-    return share * FEW > 1 or slower * scanned < BEFORE + BEFORE_PER_DIMENSION * pq.d
+    share = (len(lists.offsets) - 1) / max(1, probes.size)  # that a query has in the decoding of a cell
+    products = PER_CODE + PER_DIMENSION * pq.d + share * (PER_PIECE * pq.m + PER_NUMBER * pq.d)
+    return share * FEW > 1 or PER_WORD * pq.m < products
 
 
 def _cells(centroids: FloatMatrix, pq: ProductQuantizer, ip: bool) -> faiss.IndexIVFPQ:
