@@ -11,6 +11,7 @@ import json
 import shlex
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,18 @@ def measured(explorer: Locator) -> dict[str, Any]:
     return dict(json.loads(explorer.locator(".figure").get_attribute("data-result") or "{}"))
 
 
+def check(result: Mapping[str, Any], status: str) -> None:
+    """Accept what a card found.
+
+    Raises:
+        RuntimeError: no card, as the page's status says; another answer than JavaScript's; a program in place of a card.
+    """
+    if not result.get("same"):
+        raise RuntimeError(f"{status} {dict(result)}")
+    if "swiftshader" in result["adapter"].lower():
+        raise RuntimeError("Chromium offers no graphics card here, only its software adapter")
+
+
 def main(arguments: list[str]) -> None:
     """Measure every setting and write the file."""
     ds = load_dataset(widgets.Kernel.dataset)
@@ -84,10 +97,7 @@ def main(arguments: list[str]) -> None:
             values = dict(zip(names, map(int, setting), strict=True))
             choose(explorer, **values)
             result = measured(explorer)
-            if not result.get("same"):
-                raise RuntimeError(f"{values}: {result or explorer.locator('.status').text_content()}")
-            if "swiftshader" in result["adapter"].lower():
-                raise RuntimeError("Chromium offers no graphics card here, only its software adapter")
+            check(result, explorer.locator(".status").text_content() or "")
             on = {"processor": record["machine"], "card": f"{result['adapter']} in Chromium {browser.version}"}
             record["points"][base.key(setting)] = describe(**values, result=result, on=on)
             print(values, record["points"][base.key(setting)]["rates"])

@@ -14,7 +14,7 @@ from mlpq import widgets
 from mlpq.widgets.kernel import MS, NBITS, NS, SEED, byte_table, describe
 from tests.browser import SHIFTS, Watched, arrive, serious_violations, shifted
 from tests.conftest import FLAGS, NARROW, ROOT, WIDE, Fresh, chromium, patient_page
-from tests.kernel import SOFTWARE, choose, main, measured
+from tests.kernel import SOFTWARE, check, choose, measured
 
 FILE = ROOT / "book" / "recorded" / "kernel.json"
 RECORD = json.loads(FILE.read_text())
@@ -71,12 +71,15 @@ def test_all_that_is_recorded_was_the_same_on_both() -> None:
         assert all(rate > 0 for rate in point["rates"].values())
 
 
-def test_the_software_adapter_is_not_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.kernel.CARD", SOFTWARE)
-    file = tmp_path / "kernel.json"
-    with pytest.raises(RuntimeError, match="offers no graphics card"):
-        main([str(file)])
-    assert not file.exists()
+def test_only_what_a_card_found_is_recorded() -> None:
+    check({"same": True, "adapter": "NVIDIA H200"}, "")
+    for result, said in (
+        ({"same": True, "adapter": "SwiftShader Device (Subzero)"}, "offers no graphics card"),
+        ({"same": False, "adapter": "NVIDIA H200"}, "THE IDS DIFFER"),
+        ({"js": 1.0}, "THE IDS DIFFER"),
+    ):
+        with pytest.raises(RuntimeError, match=said):
+            check(result, "THE IDS DIFFER: please report your card.")
 
 
 def test_words() -> None:
