@@ -15,11 +15,8 @@ from mlpq.judge.tuning import Row, pareto
 RECALLS = (0.80, 0.85, 0.90, 0.95, 0.98, 0.99)
 WITH_ORIGINALS = 1000  # bytes a vector in all
 CODES_ONLY = (43, 81, 125)
-OF_IMAGES, BESIDE_FLOATS, EMBEDDED = (
-    784,
-    150,
-    (40, 64, 128),
-)  # dimension of what keeps bytes; for other sets, see `budgets`
+OF_IMAGES = 784  # dimension of what keeps bytes
+BESIDE_FLOATS, EMBEDDED = 150, (40, 64, 128)  # for other sets, see `budgets`
 SHORT = 0.005  # of the best recall that two fronts reach: at its very end a front may pay much for little
 SAME_M, SAME_NPROBE = (8, 16, 56), (1, 3, 8)
 NOT_REACHED = "not reached"
@@ -93,9 +90,7 @@ def report(path: str | os.PathLike[str]) -> str:
         f"At equal recall: ours and peers in at most {limit}": equal_recall(small),
         "The points that those lie between": points(small),
         f"At equal recall: how many times as fast as each family ours is in at most {limit}": families(rows, size),
-        "Codes only: just below the best recall that ours and Faiss both reach in as many bytes": codes_only(
-            rows, sizes
-        ),
+        "Codes only: just below the best recall that both reach in as many bytes": codes_only(rows, sizes),
         "Same parameters: global codebook, against IVF-PQ": same_parameters(rows),
     }
     parts += [

@@ -147,8 +147,7 @@ class Rotation:
     def _optimized(self, y: FloatMatrix, starts: list[FloatMatrix]) -> FloatMatrix:
         """Return the turn (dim, dim) after which y (n, dim) is best cut into sub-vectors: Ge et al., algorithm 1.
 
-        It begins with the best of the turns in `starts`. Codebooks go on from those of the iteration before. The turn that
-        brings y nearest to what was decoded solves the orthogonal Procrustes problem (Schönemann 1966).
+        It begins with the best of the turns in `starts`. Codebooks go on from those of the iteration before.
         """
         held_out, y = y[: len(y) // HELD_OUT], y[len(y) // HELD_OUT :]
         with quick_training():
@@ -160,10 +159,7 @@ class Rotation:
             for _ in range(ITERATIONS):
                 z = y @ turn
                 pq.train(z)
-                products = y.T @ pq.decode(pq.compute_codes(z))
-                with one_thread():
-                    left, _, right = np.linalg.svd(products)
-                turn = left @ right
+                turn = nearest_turn(y, pq.decode(pq.compute_codes(z)))
             error = distortion(self._codebooks(y @ turn), held_out @ turn)  # new ones, trained for as long
         return turn if error < errors[best] else starts[best]
 
@@ -213,6 +209,15 @@ class Rotation:
 def distortion(pq: Any, y: FloatMatrix) -> float:
     """Return the mean squared distance of y (n, dim) to what Faiss's product quantizer makes of it."""
     return float(np.square(y - pq.decode(pq.compute_codes(y)), dtype=np.float64).sum(axis=1).mean())
+
+
+def nearest_turn(y: FloatMatrix, goal: FloatMatrix) -> FloatMatrix:
+    """Return the turn (dim, dim) that brings y (n, dim) nearest to a goal (n, dim): Procrustes' problem (Schönemann 1966)."""
+    products = y.T @ goal
+    with one_thread():
+        left, _, right = np.linalg.svd(products)
+    found: FloatMatrix = left @ right
+    return found
 
 
 def orthonormal(d: int, seed: int) -> FloatMatrix:

@@ -11,20 +11,15 @@ import numpy as np
 import traitlets
 
 from mlpq._check import FloatMatrix
-from mlpq._parallel import one_thread, quick_training
-from mlpq.codecs.rotation import deal, distortion, orthonormal
+from mlpq._parallel import quick_training
+from mlpq.codecs.rotation import deal, distortion, nearest_turn, orthonormal
 from mlpq.data.datasets import Dataset
 from mlpq.widgets.base import Control, Explorer, Point
 from mlpq.widgets.rotation import principal, rounded
 
 STARTS = ("random", "PCA in order", "PCA dealt out")
-M, DIM, NT, STEPS, LLOYD = (
-    8,
-    64,
-    5000,
-    8,
-    25,
-)  # sub-vectors, components, vectors, steps, those of k-means before the first
+M, DIM, NT = 8, 64, 5000  # sub-vectors, components, vectors
+STEPS, LLOYD = 8, 25  # steps; those of k-means before the first
 
 
 class Opq(Explorer):
@@ -113,6 +108,4 @@ def alternated(x: FloatMatrix, turn: FloatMatrix) -> Iterator[tuple[FloatMatrix,
             pq.train(y := np.ascontiguousarray(x @ turn))
             yield turn, pq
             pq.train_type, pq.cp.niter = faiss.ProductQuantizer.Train_hot_start, 1
-            with one_thread():
-                left, _, right = np.linalg.svd(x.T @ pq.decode(pq.compute_codes(y)))
-            turn = left @ right
+            turn = nearest_turn(x, pq.decode(pq.compute_codes(y)))
