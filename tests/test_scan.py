@@ -104,7 +104,7 @@ def test_of_a_crowd_only_the_nearest_are_kept() -> None:
     assert kept.rows.tolist() == [606, 608, 609, *range(10, 30)]  # of the two at distance 1, the one with the lower id
     assert np.maximum(kept.low[:3], 0) == pytest.approx([0.9, 0, 0])
     assert kept.high[:3] == pytest.approx([1.1, 0.1, 0.1])
-    assert last_of_each([kept], 8, 3).tolist() == [np.inf] * 3 + [1e9] + [np.inf] * 3 + [pytest.approx(1.1)]
+    assert last_of_each([kept], slice(0, 8), 3).tolist() == [np.inf] * 3 + [1e9] + [np.inf] * 3 + [pytest.approx(1.1)]
 
 
 @pytest.mark.parametrize("numbers", [2, 50, 10**6])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlpq._check import Array, FloatMatrix, IdMatrix
-from mlpq._parallel import MANY, in_threads
+from mlpq._parallel import MANY, blocks, in_threads
 from mlpq.search.bounds import Factor, Floats, Ids, reach, rounding, within_reach
 from mlpq.search.distance import CROWD, at, best, compacted, distances_to_pairs, exact_to_pairs, rounded, sortable
 from mlpq.search.lists import InvertedLists
@@ -32,6 +32,11 @@ class Found(NamedTuple):
     @property
     def queries(self) -> Ids:
         return self.run.queries[self.pairs]
+
+    def of(self, part: slice) -> Found:
+        """Return what the queries of a part found."""
+        own = (self.run.queries >= part.start) & (self.run.queries < part.stop)
+        return self.some(np.flatnonzero(own[self.pairs]))
 
     def some(self, which: npt.NDArray[Any]) -> Found:
         return Found(self.run, self.pairs[which], self.rows[which], self.low[which], self.high[which])
@@ -115,25 +120,27 @@ def search(
 
     in_threads(scan_nearest, runs(pieces, *nearest, cuts, width))
     in_threads(scan, runs(pieces, *others, cuts, width))
-    limit = reach(last_of_each(found, len(probes), shortlist), width)
-    found = [hits.some(hits.low <= limit[hits.queries]) for hits in found]
-    if originals:
-        found = shortlisted(found, len(probes), shortlist, lists.ids, rows)
-    return ordered(found, len(probes), k, lists.ids, originals or rows)
+    D, I = np.empty((len(probes), k), np.float32), np.empty((len(probes), k), np.int64)
+
+    def settle(part: slice) -> None:
+        own = [hits.of(part) for hits in found]
+        limit = reach(last_of_each(own, part, shortlist), width)
+        own = [hits.some(hits.low <= limit[hits.queries - part.start]) for hits in own]
+        if originals:
+            own = shortlisted(own, part, shortlist, lists.ids, rows)
+        D[part], I[part] = ordered(own, part, k, lists.ids, originals or rows)
+
+    in_threads(settle, blocks(len(probes), 1))
+    return D, I
 
 
-def ordered(found: list[Found], nq: int, k: int, ids: Array, by: Sums) -> tuple[FloatMatrix, IdMatrix]:
-    """Return distances and ids of the k nearest candidates of each query, (nq, k), in exact order."""
-    summed: list[tuple[Ids, Ids, Floats, Floats]] = []
-
-    def sum_up(hits: Found) -> None:
-        summed.append((hits.queries, hits.rows, *by.sums(hits.run, hits.pairs, hits.rows)))
-
-    in_threads(sum_up, found)
-    queries, rows = joined([s[0] for s in summed], np.int64), joined([s[1] for s in summed], np.int64)
-    D, error = joined([s[2] for s in summed], np.float32), joined([s[3] for s in summed], np.float32)
-    ids = ids[rows]
-    D, places = best(nq, k, queries, D, error, ids, lambda some: by.exact(queries[some], rows[some]))
+def ordered(found: list[Found], part: slice, k: int, ids: Array, by: Sums) -> tuple[FloatMatrix, IdMatrix]:
+    """Return distances and ids of the k nearest candidates of each query of a part, (n, k), in exact order."""
+    summed = [by.sums(hits.run, hits.pairs, hits.rows) for hits in found]
+    D, error = joined([D for D, _ in summed], np.float32), joined([error for _, error in summed], np.float32)
+    queries, rows = joined([hits.queries for hits in found], np.int64), joined([hits.rows for hits in found], np.int64)
+    n, own, ids = part.stop - part.start, queries - part.start, ids[rows]
+    D, places = best(n, k, own, D, error, ids, lambda some: by.exact(queries[some], rows[some]))
     return D, at(ids, places)
 
 
@@ -148,7 +155,7 @@ def within(run: Run, left: Factor, right: Factor, limits: Floats, k: int) -> Fou
         )
         pairs.append(q + i)
         rows.append(columns + j)
-        low.append(L[q, columns])
+        low.append(L.take(q * size + columns))
         i, j = own.stop, other.stop
     all_pairs, all_rows, all_low = np.concatenate(pairs), np.concatenate(rows), np.concatenate(low)
     high = all_low + left.allowance[all_pairs] + right.allowance[all_rows]
@@ -175,27 +182,33 @@ def uncrowded(found: Found, k: int, ids: Array, rows: Compares) -> Found:
     return found.some(kept)
 
 
-def shortlisted(found: list[Found], nq: int, shortlist: int, ids: Array, rows: Compares) -> list[Found]:
-    """Return the nearest candidates of each query, just as many as asked for."""
+def shortlisted(found: list[Found], part: slice, shortlist: int, ids: Array, rows: Compares) -> list[Found]:
+    """Return the nearest candidates of each query of a part, just as many as asked for."""
     queries, numbers = joined([f.queries for f in found], np.int64), joined([f.rows for f in found], np.int64)
     low, high = joined([f.low for f in found], np.float32), joined([f.high for f in found], np.float32)
+    own = queries - part.start
+    kept = (np.bincount(own, minlength=part.stop - part.start) <= shortlist)[own]
+    some = np.flatnonzero(~kept)  # of queries with more of them
+    queries, own, numbers, low, high = queries[some], own[some], numbers[some], low[some], high[some]
     _, places = best(
-        nq, shortlist, queries, (low + high) / 2, (high - low) / 2, ids[numbers],
-        lambda some: rows.exact(queries[some], numbers[some]), ordered=False,
+        part.stop - part.start, shortlist, own, (low + high) / 2, (high - low) / 2, ids[numbers],
+        lambda few: rows.exact(queries[few], numbers[few]), ordered=False,
     )  # fmt: skip
-    kept = np.zeros(len(queries), bool)
-    kept[places[places >= 0]] = True
+    kept[some[places[places >= 0]]] = True
     parts = np.split(kept, np.cumsum([len(f.rows) for f in found])[:-1])
     return [hits.some(part) for hits, part in zip(found, parts, strict=True)]
 
 
-def last_of_each(found: list[Found], nq: int, k: int) -> Floats:
-    """Return what the k-th smallest distance of each query is at most, (nq,); +inf where it has fewer."""
-    queries, high = joined([f.queries for f in found], np.int64), joined([f.high for f in found], np.float32)
+def last_of_each(found: list[Found], part: slice, k: int) -> Floats:
+    """Return what the k-th smallest distance of each query of a part is at most, (n,); +inf where it has fewer."""
+    queries, high = (
+        joined([f.queries for f in found], np.int64) - part.start,
+        joined([f.high for f in found], np.float32),
+    )
     keys = (queries << 32) + sortable(high)
     keys.sort()
-    counts = np.bincount(queries, minlength=nq)
-    limit = np.full(nq, np.inf, np.float32)
+    counts = np.bincount(queries, minlength=part.stop - part.start)
+    limit = np.full(len(counts), np.inf, np.float32)
     enough = np.flatnonzero(counts >= k)
     last = keys[(np.cumsum(counts) - counts)[enough] + k - 1].astype(np.int32)
     limit[enough] = sortable(last.view(np.float32)).view(np.float32)
