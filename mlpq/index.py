@@ -57,7 +57,8 @@ class MultiLevelPQ(Model):
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; none with a codec.
+        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; with a codec, this
+            and what else belongs to product quantization raise AttributeError.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         codec: the codec, trained by `train`, or None.
         lists: the `InvertedLists` with the codes.

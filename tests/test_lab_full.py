@@ -39,7 +39,7 @@ def advised(page: Page, path: Path, name: str) -> dict[str, Any]:
     expect(lab.locator(".status")).to_contain_text(BEYOND[name], timeout=60_000 * MINUTES)
     lab.get_by_role("button", name="Cancel").click()
     _, ram, recall = lab.locator("input[type=number]").all()
-    ram.fill("1")
+    ram.fill("1000")
     recall.fill(str(TARGETS[name]))
     advice: dict[str, Any] = report_of(page)["advice"]
     return advice

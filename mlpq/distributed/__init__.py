@@ -1,5 +1,7 @@
 """One index over many files and many processes: trained on a sample, encoded part by part, searched shard by shard.
 
+    from mlpq import distributed
+
     sh = distributed.build(["part-0.npy", "part-1.npy"], mlpq.MultiLevelPQ(768, 4096, 64, m=96), "folder")
     D, I = sh.search(xq, k=10, nprobe=32)
 

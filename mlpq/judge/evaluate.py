@@ -19,7 +19,7 @@ from mlpq.judge.timing import measure
 def recall_at_k(I: npt.ArrayLike, gt: npt.ArrayLike, k: int) -> float:
     """Return the share of the true k nearest that stand anywhere among the first k found: k-recall@k.
 
-    The order within the k does not matter; an id found twice counts once; -1 is no id.
+    The order within the k does not matter; an id found twice counts once; -1 finds nothing, and in `gt` is not found.
 
     Args:
         I: (nq, >= k) ids found.
@@ -198,7 +198,8 @@ def error_decomposition(
     """Say why true neighbours are missing: the shares of the true k nearest that were found, and lost at each step.
 
     Args:
-        gt: (nq, >= k) ids of the true nearest, nearest first.
+        xq: (nq, d) queries.
+        gt: (nq, >= k) ids of the true nearest, nearest first, all of them in the index.
 
     Returns:
         Four shares that add up to 1. "recall" was found; "coarse" is lost because the cell was not probed;

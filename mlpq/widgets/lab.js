@@ -61,11 +61,11 @@ const number = (label, value, step) => {
 const advice = (found, changed) => {
   const { summary, coarse, codes } = found;
   const N = number("vectors in the index", summary.n, 1);
-  const ram = number("RAM for it, GB", Math.max(0.1, Number(((summary.n * summary.d) / 8e9).toPrecision(2))), 0.1);
+  const ram = number("RAM for it, MB", Math.max(100, Number(((summary.n * summary.d) / 8e6).toPrecision(2))), 1);
   const target = number("recall@10 wanted", 0.95, 0.01);
   const out = make("div", { "aria-live": "polite" });
   const show = () => {
-    const asked = { N: N.read(), ram: 1e9 * ram.read(), target: target.read() };
+    const asked = { N: N.read(), ram: 1e6 * ram.read(), target: target.read() };
     if (!(asked.N >= 1 && asked.ram > 0 && asked.target > 0 && asked.target <= 1)) {
       out.replaceChildren(make("p", {}, "Vectors and RAM must be above 0, and recall from 0 to 1."));
       return changed(null);
