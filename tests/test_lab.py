@@ -301,6 +301,44 @@ def test_advice_follows_the_numbers(lab: Locator, tmp_path: Path) -> None:
     expect(lab).to_contain_text("recall from 0 to 1")
 
 
+def test_by_keyboard_alone(page: Page, lab: Locator, tmp_path: Path) -> None:
+    """From the file to the lines and the report; cancelled once on the way."""
+
+    def tab_to(there: Locator) -> None:
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if there.evaluate("one => one === document.activeElement"):
+                return
+        raise AssertionError(f"no key leads to {there}")
+
+    path = written(tmp_path, "npy", vectors(3000, 25))
+
+    def choose() -> None:
+        tab_to(lab.locator("input[type=file]"))
+        with page.expect_file_chooser() as asked:
+            page.keyboard.press("Enter")
+        asked.value.set_files(path)
+
+    choose()
+    tab_to(lab.get_by_role("button", name="Cancel"))
+    page.keyboard.press("Enter")
+    expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
+    choose()
+    ended(lab)
+    tab_to(lab.locator("input[type=number]").first)
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("1000000")
+    expect(lab).to_contain_text("carried to 1,000,000")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab_to(lab.get_by_role("button", name="Copy").first)
+    page.keyboard.press("Enter")
+    expect(lab.get_by_role("button", name="Copied")).to_have_count(1)
+    tab_to(lab.get_by_role("button", name="Download report.json"))
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert json.loads(Path(download.value.path()).read_text())["advice"]["asked"]["N"] == 1_000_000
+
+
 @pytest.mark.parametrize("granted", [True, False])
 def test_lines_are_copied(page: Page, lab: Locator, tmp_path: Path, granted: bool) -> None:
     if not granted:  # as on a page of the network that came without TLS

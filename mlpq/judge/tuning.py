@@ -34,10 +34,10 @@ def predict_memory(
     pca_dim: int | None = None,
     codebook_dtype: CodebookDtype = "float32",
 ) -> Memory:
-    """Return what `MultiLevelPQ.memory()` will report with n vectors added, without building anything: with product
-    codes, and axes where `pca_dim` is given.
+    """Return what `MultiLevelPQ.memory()` will report with n vectors added, without building anything.
 
-    Every owner is taken to have a codebook of its own: where owners borrow (see `MultiLevelPQ`), less is needed.
+    Codes are those of product quantization; axes are counted where `pca_dim` is given. Every owner is taken to have a
+    codebook of its own: where owners borrow (see `MultiLevelPQ`), less is needed.
 
     Args:
         n: vectors to be added; any size.
