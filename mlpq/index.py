@@ -57,8 +57,7 @@ class MultiLevelPQ(Model):
 
     Attributes:
         clusters: the `TwoLevelKMeans`.
-        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; with a codec, this
-            and what else belongs to product quantization raise AttributeError.
+        quantizers: the `Codebooks`, a sequence with one trained `ProductQuantizer` per owner; AttributeError with a codec.
         codebook_of_cell: (n_inner,) int64, which of them encodes each inner cell.
         codec: the codec, trained by `train`, or None.
         lists: the `InvertedLists` with the codes.

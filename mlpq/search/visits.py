@@ -92,8 +92,7 @@ def search(
 
     Args:
         lists: whose rows are searched.
-        rows: compares them.
-        width: the dimension of what `rows` compares.
+        rows: compares them, by vectors of dimension `width`.
         shortlist: as many rows of each query, at least k, are ordered by `originals`, where those are given.
 
     Returns:
