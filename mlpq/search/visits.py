@@ -200,10 +200,8 @@ def shortlisted(found: list[Found], part: slice, shortlist: int, ids: Array, row
 
 def last_of_each(found: list[Found], part: slice, k: int) -> Floats:
     """Return what the k-th smallest distance of each query of a part is at most, (n,); +inf where it has fewer."""
-    queries, high = (
-        joined([f.queries for f in found], np.int64) - part.start,
-        joined([f.high for f in found], np.float32),
-    )
+    queries = joined([f.queries for f in found], np.int64) - part.start
+    high = joined([f.high for f in found], np.float32)
     keys = (queries << 32) + sortable(high)
     keys.sort()
     counts = np.bincount(queries, minlength=part.stop - part.start)
