@@ -311,17 +311,15 @@ def test_by_keyboard_alone(page: Page, lab: Locator, tmp_path: Path) -> None:
                 return
         raise AssertionError(f"no key leads to {there}")
 
-    path = written(tmp_path, "npy", vectors(3000, 25))
-
-    def choose() -> None:
+    def choose(suffix: str) -> None:  # the dialogue itself is the browser's
         tab_to(lab.locator("input[type=file]"))
-        chosen(lab, path)  # the dialogue itself is the browser's
+        chosen(lab, written(tmp_path, suffix, vectors(3000, 25)))
 
-    choose()
+    choose("npy")
     tab_to(lab.get_by_role("button", name="Cancel"))
     page.keyboard.press("Enter")
     expect(lab.locator(".status")).to_have_text("Cancelled. What was measured so far stays.")
-    choose()
+    choose("fbin")
     ended(lab)
     tab_to(lab.locator("input[type=number]").first)
     page.keyboard.press("ControlOrMeta+a")
