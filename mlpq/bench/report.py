@@ -110,9 +110,9 @@ def budgets(about: dict[str, Any]) -> tuple[int, tuple[int, ...]]:
 def words(row: Row) -> str:
     """Return an engine's name with its setting."""
     shown = {"nprobe": "nprobe", "rerank": "rerank", "k_factor_rf": "k_factor", "efSearch": "ef", "ef": "ef"}
-    shown |= {"expansion": "ef", "window": "window", "reorder": "reorder"} | (
-        {"leaves": "searched"} if row["kind"] == "scann" else {}
-    )
+    shown |= {"expansion": "ef", "window": "window", "reorder": "reorder"}
+    if row["kind"] == "scann":
+        shown["leaves"] = "searched"
     setting = [f"{shown[key]} {value}" for key, value in row["params"].items() if key in shown]
     return ", ".join([row["name"], *setting])
 
